@@ -1,0 +1,1 @@
+"""asediff: learn pair potentials by differentiating through molecular dynamics."""
