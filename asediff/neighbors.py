@@ -9,16 +9,18 @@ import torch
 import vesin
 from torch import Tensor
 
-from asediff.system import System, periodic_heights
+from asediff._system_checks import periodic_heights
+from asediff.system import System
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
     """A half list: each pair of atoms (and each image of it) within cutoff + skin stands in it once.
 
-    The displacement of a pair is `x[second] - x[first] + shifts @ cell`, so the list is valid for positions that were
-    never wrapped. A pair may appear with several images when cutoff + skin exceeds half a cell height; each has its
-    own shift. Whoever uses the list counts a pair only where its distance is below the cutoff.
+    The displacement of a pair is `x[second] - x[first] + shifts @ cell`, so the list is valid for positions
+    that were never wrapped. A pair may appear with several images when cutoff + skin exceeds half a cell
+    height; each has its own shift. Whoever uses the list counts a pair only where its distance is below the
+    cutoff.
 
     Attributes:
         first: `(n_pairs,)` int64, index of the first atom.
@@ -65,8 +67,8 @@ class NeighborList:
 
     Args:
         cutoff: Distance below which no pair may be missed, length.
-        skin: Further distance that is listed, length; 0.12 cutoff if not given. A larger skin means longer lists that
-            last for more steps.
+        skin: Further distance that is listed, length; 0.12 cutoff if not given. A larger skin means longer
+            lists that last for more steps.
 
     Raises:
         ValueError: If cutoff or skin is not a sensible length.
@@ -82,7 +84,7 @@ class NeighborList:
         self.cutoff = cutoff
         self.skin = skin
         self.n_builds = 0
-        self._search = vesin.NeighborList(cutoff=cutoff + skin, full_list=False, n_threads=1)
+        self._search = vesin.NeighborList(cutoff=cutoff + skin, full_list=False)
         self._neighbors: Neighbors | None = None
         self._made_for: System | None = None
 
@@ -93,8 +95,8 @@ class NeighborList:
         """Return a list that is complete below the cutoff, the last one if it still is.
 
         Args:
-            system: Systems whose atoms are listed. Another cell, other boundary conditions, another number of atoms,
-                type or device than last time make a new list.
+            system: Systems whose atoms are listed. Another cell, other boundary conditions, another number of
+                atoms, type or device than last time make a new list.
 
         Raises:
             ValueError: If a cell is shorter than twice the cutoff, or a position is not finite.
@@ -107,7 +109,8 @@ class NeighborList:
 
     def _outdated(self, system: System) -> bool:
         last, neighbors = self._made_for, self._neighbors
-        assert last is not None and neighbors is not None
+        assert last is not None
+        assert neighbors is not None
         same = system.dtype == last.dtype and system.device == last.device and system.n_atoms == last.n_atoms
         if not same or system.n_systems != last.n_systems:
             return True
@@ -119,7 +122,7 @@ class NeighborList:
             if now is not then and not torch.equal(now, then):
                 return True
         moved = system.positions.detach() - neighbors.reference_positions
-        # "Not below" instead of "above": a position that is not finite must reach the build, which refuses it.
+        # "Not below" instead of "above": a position that is nan must reach the build, which refuses it.
         return not float(moved.square().sum(1).max()) <= (0.5 * self.skin) ** 2
 
     def _build(self, system: System) -> Neighbors:
@@ -167,8 +170,8 @@ def check_box(cell: Tensor, pbc: Tensor, cutoff: float) -> None:
         cutoff: Largest distance at which atoms interact, length.
 
     Raises:
-        ValueError: If the distance between the lattice planes (volume / face area) along a periodic direction is
-            shorter than twice the cutoff.
+        ValueError: If the distance between the lattice planes (volume / face area) along a periodic direction
+            is shorter than twice the cutoff.
     """
     heights = periodic_heights(cell, pbc)
     short = heights < 2.0 * cutoff * (1.0 - 1e-12)
@@ -176,7 +179,7 @@ def check_box(cell: Tensor, pbc: Tensor, cutoff: float) -> None:
         k, axis = (int(value) for value in short.nonzero()[0])
         height = float(heights[k, axis])
         raise ValueError(
-            f"cell: system {k} is {height:.6g} high along lattice vector {'abc'[axis]}, less than twice the cutoff "
-            f"{cutoff:.6g}; repeat the cell {math.ceil(2.0 * cutoff / height)} times along {'abc'[axis]} "
+            f"cell: system {k} is {height:.6g} high along lattice vector {'abc'[axis]}, less than twice the "
+            f"cutoff {cutoff:.6g}; repeat the cell {math.ceil(2.0 * cutoff / height)} times along it "
             f"or use a cutoff of at most {0.5 * height:.6g}"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from ase.cell import Cell
 from ase.data import chemical_symbols
 from torch import Tensor
 
-# The smallest det(G) / prod(diag G) of the periodic lattice vectors' Gram matrix G that still counts as a lattice.
-_FLAT = 1e-12
+from asediff._system_checks import check_layout, check_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,8 +21,8 @@ class System:
     """One or several systems of point particles, concatenated without padding.
 
     The names are those of `ase.Atoms`. Units are self-consistent: any length, energy and mass, with
-    time = length * sqrt(mass / energy). For systems made from `ase.Atoms` these are Å, eV, amu and ASE's time unit.
-    The constructor checks shapes, types and values; `replace` is the cheap way to move particles.
+    time = length * sqrt(mass / energy). For systems made from `ase.Atoms` these are Å, eV, amu and ASE's
+    time unit. The constructor checks shapes, types and values; `replace` is the cheap way to move particles.
 
     Attributes:
         positions: `(n_atoms, 3)`, length. Dynamics never wraps them into the cell.
@@ -45,8 +43,9 @@ class System:
     system_idx: Tensor
 
     def __post_init__(self) -> None:
-        self._check_layout()
-        self._check_values({field.name for field in fields(self)})
+        values = self._values()
+        check_layout(values)
+        check_values(values, values)
 
     # ---------------------------------------------------------------- construction
 
@@ -134,35 +133,34 @@ class System:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> System:
         """Move to a device and convert the floating-point tensors to a type; None keeps what is."""
-        converted = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            converted[field.name] = tensor.to(
-                device=device, dtype=dtype if tensor.is_floating_point() else None
-            )
+        converted = {
+            name: value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            for name, value in self._values().items()
+        }
         return self._rebuilt(converted)
 
     def replace(self, **changes: Tensor) -> System:
         """Return a copy with some fields replaced.
 
-        Shapes, types and devices are checked, and the values of everything but positions and velocities: dynamics
-        calls this at each step, and looks for values that are not finite where it can say which step made them.
+        Shapes, types and devices are checked, and the values of everything but positions and velocities:
+        dynamics calls this at each step, and looks for values that are not finite where it can say which step
+        made them.
 
         Raises:
             ValueError: If a name is not a field, or a tensor does not fit the others.
         """
-        current = {field.name: getattr(self, field.name) for field in fields(self)}
+        current = self._values()
         unknown = sorted(changes.keys() - current.keys())
         if unknown:
             raise ValueError(f"{unknown[0]}: not a field of System; the fields are {', '.join(current)}")
-        system = self._rebuilt(current | changes)
-        system._check_layout()
-        system._check_values(changes.keys() - {"positions", "velocities"})
-        return system
+        values = current | changes
+        check_layout(values)
+        check_values(values, changes.keys() - {"positions", "velocities"})
+        return self._rebuilt(values)
 
     def detach(self) -> System:
         """Return the same values without their autograd history."""
-        return self._rebuilt({field.name: getattr(self, field.name).detach() for field in fields(self)})
+        return self._rebuilt({name: value.detach() for name, value in self._values().items()})
 
     def wrapped(self) -> System:
         """Return a copy with the positions moved into the cell along the periodic directions."""
@@ -175,11 +173,11 @@ class System:
         seed: int,
         temperature_K: float | Tensor | None = None,
     ) -> System:
-        """Return a copy with Maxwell-Boltzmann velocities at exactly the kinetic energy N_f kT / 2, N_f = 3 n - 3.
+        """Return a copy with Maxwell-Boltzmann velocities at a kinetic energy of exactly (3 n - 3) kT / 2.
 
-        In each system the velocity of the centre of mass is removed and the rest is scaled to N_f kT. The random
-        numbers are drawn on the CPU in float64, so a seed gives the same velocities on each device. A system of one
-        atom has N_f = 0 and comes to rest.
+        In each system the velocity of the centre of mass is removed and the rest is scaled. The random
+        numbers are drawn on the CPU in float64, so a seed gives the same velocities on each device. A system
+        of one atom has no degree of freedom left and comes to rest.
 
         Args:
             kT: Thermal energy, one number or one per system `(n_systems,)`.
@@ -187,7 +185,8 @@ class System:
             temperature_K: Temperature in kelvin instead of kT, for systems in eV.
 
         Raises:
-            ValueError: Unless exactly one of kT and temperature_K is given, or if it is negative or misshapen.
+            ValueError: Unless exactly one of kT and temperature_K is given, or if it is negative or
+                misshapen.
         """
         target = resolve_kT(kT=kT, temperature_K=temperature_K)
         target = torch.as_tensor(target, dtype=torch.float64).detach().cpu()
@@ -290,7 +289,7 @@ class System:
         return self.positions - self._along_cell(images)
 
     def get_scaled_positions(self, *, wrap: bool = True) -> Tensor:
-        """Return the positions as multiples of the lattice vectors `(n_atoms, 3)`, in [0, 1) where periodic."""
+        """Return multiples of the lattice vectors `(n_atoms, 3)`; wrapped, in [0, 1) where periodic."""
         scaled = self._scaled()
         if not wrap:
             return scaled
@@ -333,7 +332,7 @@ class System:
         """Return the kinetic energy of each system `(n_systems,)`."""
         return self.sum_by_system(0.5 * self.masses * self.velocities.square().sum(1))
 
-    def get_kT(self) -> Tensor:
+    def get_kT(self) -> Tensor:  # noqa: N802
         """Return 2 K / (3 n) of each system `(n_systems,)`, energy: as in ASE, the centre of mass counts."""
         return 2.0 * self.get_kinetic_energy() / (3 * self.counts)
 
@@ -348,6 +347,9 @@ class System:
         return values.new_zeros(self.n_systems, *values.shape[1:]).index_add(0, self.system_idx, values)
 
     # ---------------------------------------------------------------- private
+
+    def _values(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _atoms_of(self, k: int) -> slice:
         return slice(int(self.offsets[k]), int(self.offsets[k + 1]))
@@ -366,113 +368,10 @@ class System:
     def _along_cell(self, multiples: Tensor) -> Tensor:
         return (multiples[:, None, :] @ self.cell[self.system_idx])[:, 0]
 
-    def _check_layout(self) -> None:
-        for field in fields(self):
-            value: Any = getattr(self, field.name)
-            if not isinstance(value, Tensor):
-                raise ValueError(
-                    f"{field.name}: a {type(value).__name__} is not a torch.Tensor; use torch.as_tensor"
-                )
-            if value.device != self.positions.device:
-                raise ValueError(
-                    f"{field.name}: on {value.device} while positions are on {self.positions.device}; "
-                    "move all tensors to one device"
-                )
-        n = self.positions.shape[0] if self.positions.ndim else 0
-        m = self.cell.shape[0] if self.cell.ndim else 0
-        shapes: dict[str, tuple[int, ...]] = {"positions": (n, 3), "velocities": (n, 3), "masses": (n,)}
-        shapes |= {"numbers": (n,), "cell": (m, 3, 3), "pbc": (m, 3), "system_idx": (n,)}
-        types = {"numbers": torch.int64, "pbc": torch.bool, "system_idx": torch.int64}
-        for name, shape in shapes.items():
-            value = getattr(self, name)
-            if tuple(value.shape) != shape:
-                raise ValueError(
-                    f"{name}: shape {tuple(value.shape)} does not fit {n} atoms in {m} systems; give {shape}"
-                )
-            wanted = types.get(name, self.positions.dtype)
-            if value.dtype != wanted or (name == "positions" and not value.is_floating_point()):
-                wanted = wanted if wanted.is_floating_point or name in types else torch.float64
-                raise ValueError(
-                    f"{name}: type {value.dtype} instead of {wanted}; convert it with .to({wanted})"
-                )
-        if n == 0 or m == 0:
-            raise ValueError(
-                f"positions: {n} atoms in {m} systems; a System holds at least one atom in one system"
-            )
 
-    def _check_values(self, names: Iterable[str]) -> None:
-        names = set(names)
-        for name in sorted(names & {"positions", "velocities", "masses", "cell"}):
-            value = getattr(self, name)
-            if not bool(torch.isfinite(value).all()):
-                row = int((~torch.isfinite(value)).reshape(len(value), -1).any(1).nonzero()[0])
-                raise ValueError(
-                    f"{name}: row {row} is {value[row].tolist()}, not finite; give finite numbers"
-                )
-        if "masses" in names and not bool((self.masses > 0).all()):
-            row = int(self.masses.argmin())
-            raise ValueError(f"masses: atom {row} has {float(self.masses[row])}; give masses above zero")
-        if "numbers" in names:
-            low, high = int(self.numbers.min()), int(self.numbers.max())
-            if low < 0 or high >= len(chemical_symbols):
-                value = low if low < 0 else high
-                raise ValueError(f"numbers: {value} is no element; use 0 ... {len(chemical_symbols) - 1}")
-        if "system_idx" in names:
-            self._check_system_idx()
-        if names & {"cell", "pbc"}:
-            flat = ~torch.isfinite(periodic_heights(self.cell, self.pbc)) & self.pbc
-            if bool(flat.any()):
-                k = int(flat.any(1).nonzero()[0])
-                raise ValueError(
-                    f"cell: system {k} is periodic along lattice vectors that are zero or parallel, "
-                    f"{self.cell[k].tolist()}; give a cell, or pbc=False along them"
-                )
-
-    def _check_system_idx(self) -> None:
-        index = self.system_idx
-        if bool((index[1:] < index[:-1]).any()):
-            row = int((index[1:] < index[:-1]).nonzero()[0]) + 1
-            raise ValueError(f"system_idx: falls at atom {row}; sort the atoms by system")
-        if int(index[0]) < 0 or int(index[-1]) >= self.n_systems:
-            raise ValueError(
-                f"system_idx: runs from {int(index[0])} to {int(index[-1])} but there are {self.n_systems} cells; "
-                f"use 0 ... {self.n_systems - 1}"
-            )
-        if bool((self.counts == 0).any()):
-            k = int((self.counts == 0).nonzero()[0])
-            raise ValueError(f"system_idx: system {k} has no atoms; drop its cell or give it atoms")
-
-
-def periodic_heights(cell: Tensor, pbc: Tensor) -> Tensor:
-    """Return the distance between the lattice planes along each periodic direction.
-
-    With all directions periodic this is volume / area of the opposite face. Directions that are not periodic do not
-    count: the planes are those of the lattice that the periodic vectors span. The height along i is
-    1 / sqrt((G^-1)_ii) with the Gram matrix G of the periodic vectors.
-
-    Args:
-        cell: `(n_systems, 3, 3)`, length; rows are the lattice vectors.
-        pbc: `(n_systems, 3)` bool.
-
-    Returns:
-        `(n_systems, 3)`, length; infinite where not periodic, nan where the periodic vectors span no lattice.
-    """
-    cell = cell.detach().double()
-    lengths = cell.norm(dim=2)
-    flat = ((lengths == 0) & pbc).any(1)
-    units_ = cell / torch.where(lengths > 0, lengths, 1.0)[:, :, None]
-    both = pbc[:, :, None] & pbc[:, None, :]
-    gram = torch.where(
-        both, units_ @ units_.transpose(1, 2), torch.eye(3, dtype=cell.dtype, device=cell.device)
-    )
-    flat |= torch.linalg.det(gram) < _FLAT
-    gram = torch.where(flat[:, None, None], torch.eye(3, dtype=cell.dtype, device=cell.device), gram)
-    heights = lengths / torch.linalg.inv(gram).diagonal(dim1=1, dim2=2).sqrt()
-    heights = torch.where(flat[:, None], torch.nan, heights)
-    return torch.where(pbc, heights, torch.inf)
-
-
-def resolve_kT(*, kT: float | Tensor | None, temperature_K: float | Tensor | None) -> float | Tensor:
+def resolve_kT(  # noqa: N802
+    *, kT: float | Tensor | None = None, temperature_K: float | Tensor | None = None
+) -> float | Tensor:
     """Return the thermal energy from kT or, for systems in eV, from a temperature in kelvin.
 
     Raises:

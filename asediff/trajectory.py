@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Trajectory:
         timestep: Time per step.
         potential_energy: `(n_frames, n_systems)`, energy.
         pressure: `(n_frames, n_systems)`, energy / length^3; the kinetic part is included.
-        conserved: `(n_frames, n_systems)`, energy that the integrator conserves, or None if it conserves none.
+        conserved: `(n_frames, n_systems)`, energy that the integrator conserves, or None.
     """
 
     system: System
@@ -38,6 +39,7 @@ class Trajectory:
     potential_energy: Tensor
     pressure: Tensor
     conserved: Tensor | None = None
+    thermostat: Tensor | None = None
 
     def __post_init__(self) -> None:
         n_frames = self.positions.shape[0] if self.positions.ndim else 0
@@ -56,8 +58,8 @@ class Trajectory:
                 continue
             if tuple(value.shape) != shape:
                 raise ValueError(
-                    f"{name}: shape {tuple(value.shape)} does not fit {n_frames} frames of {n_atoms} atoms in "
-                    f"{n_systems} systems; give {shape}"
+                    f"{name}: shape {tuple(value.shape)} does not fit {n_frames} frames of {n_atoms} atoms "
+                    f"in {n_systems} systems; give {shape}"
                 )
             if value.device != self.system.device:
                 raise ValueError(
@@ -114,8 +116,8 @@ class Trajectory:
     def __getitem__(self, frames: slice) -> Trajectory:
         """Return a part of the frames.
 
-        `system` becomes the state of the last frame of the part, or stays the final state where the part reaches the
-        end.
+        `system` becomes the state of the last frame of the part, or stays the final state where the part
+        reaches the end.
         """
         if not isinstance(frames, slice):
             raise TypeError(
@@ -134,6 +136,7 @@ class Trajectory:
             potential_energy=self.potential_energy[frames],
             pressure=self.pressure[frames],
             conserved=None if self.conserved is None else self.conserved[frames],
+            thermostat=self.thermostat if at_end else None,
         )
 
     def frame(self, k: int) -> System:
@@ -159,8 +162,8 @@ class Trajectory:
     def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         """Join pieces of one run in their order.
 
-        A piece whose steps start anew is counted on from the last frame of the piece before. The conserved energy is
-        kept if each piece has it.
+        A piece whose steps start anew is counted on from the last frame of the piece before. The conserved
+        energy is kept if each piece has it.
 
         Raises:
             ValueError: If the pieces are of different systems or time steps.
@@ -195,22 +198,22 @@ class Trajectory:
             potential_energy=torch.cat([piece.potential_energy for piece in trajectories]),
             pressure=torch.cat([piece.pressure for piece in trajectories]),
             conserved=torch.cat(conserved) if len(conserved) == len(trajectories) else None,
+            thermostat=trajectories[-1].thermostat,
         )
 
     # ---------------------------------------------------------------- conversion
 
     def detach(self) -> Trajectory:
         """Return the same values without their autograd history."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        kept = {
-            name: value.detach() if isinstance(value, Tensor | System) else value
-            for name, value in values.items()
-        }
-        return Trajectory(**kept)
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = value.detach() if isinstance(value, Tensor | System) else value
+        return Trajectory(**values)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Trajectory:
         """Move to a device and convert the floating-point tensors to a type; None keeps what is."""
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -239,7 +242,15 @@ class Trajectory:
         """Write the trajectory to a NumPy `.npz` file, bit for bit; an older file is replaced in one go."""
         path = Path(path)
         arrays = {f"system_{field.name}": getattr(self.system, field.name) for field in fields(System)}
-        names = ("positions", "velocities", "steps", "potential_energy", "pressure", "conserved")
+        names = (
+            "positions",
+            "velocities",
+            "steps",
+            "potential_energy",
+            "pressure",
+            "conserved",
+            "thermostat",
+        )
         arrays |= {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         unfinished = path.with_name(path.name + ".part")
         with unfinished.open("wb") as file:
