@@ -1,0 +1,348 @@
+"""Time steppers: one step each, its exact inverse, and the quantity it conserves.
+
+Every step has one force evaluation and the same shape,
+
+    first (thermostat, half kick) -> move (drift) -> new forces -> second (half kick, thermostat),
+
+so that an adjoint can walk it in either direction. Half a kick is v += (dt/2) F/m.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import ase.units
+import torch
+from torch import Tensor
+
+from asediff.kernels.noise import philox_normal
+from asediff.system import System
+
+Forces = Callable[[Tensor], Tensor]
+
+
+class State(NamedTuple):
+    """What a step maps: positions and velocities `(n_atoms, 3)`, thermostat `(n_systems, 2, tchain)` (ξ and its rate)."""
+
+    positions: Tensor
+    velocities: Tensor
+    thermostat: Tensor
+
+
+def _check(name: str, value: float, *, minimum: float = 0.0) -> None:
+    if not value > minimum:
+        raise ValueError(f"{name}: {value} is not larger than {minimum}; give a positive number")
+
+
+@dataclass(frozen=True)
+class Integrator(ABC):
+    """A time stepper.
+
+    Args:
+        timestep: length of a step, time unit (ASE's for ASE systems: `2 * ase.units.fs`).
+    """
+
+    timestep: float
+
+    def __post_init__(self) -> None:
+        _check("timestep", self.timestep)
+
+    @abstractmethod
+    def stepper(self, system: System, kT: Tensor | float | None) -> Stepper:
+        """The step maps with the masses, degrees of freedom and temperatures of `system`."""
+
+
+@dataclass(frozen=True)
+class Thermostatted(Integrator):
+    """An integrator at a temperature.
+
+    Args:
+        timestep: time unit.
+        kT: energy; a number or `(n_systems,)`. Exactly one of `kT` and `temperature_K` is given, or neither when the
+            state points of a fit say it.
+        temperature_K: kelvin, for systems in ASE's units.
+    """
+
+    kT: float | Tensor | None = None
+    temperature_K: float | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kT is not None and self.temperature_K is not None:
+            raise ValueError("kT, temperature_K: both are given; give exactly one")
+        for name in ("kT", "temperature_K"):
+            value = getattr(self, name)
+            if value is not None and not bool((torch.as_tensor(value) > 0).all()):
+                raise ValueError(f"{name}: {value} is not positive; give a temperature above zero")
+
+    def thermal_energy(self, system: System, kT: Tensor | float | None) -> Tensor:
+        """kT of each system `(n_systems,)`; the integrator's own, or the one handed in."""
+        own = self.kT
+        if self.temperature_K is not None:
+            own = torch.as_tensor(self.temperature_K) * ase.units.kB
+        value = own if own is not None else kT
+        if value is None:
+            raise ValueError("kT: missing; give the integrator kT (energy) or temperature_K")
+        value = torch.as_tensor(value, dtype=system.dtype, device=system.device)
+        return value.expand(system.n_systems).contiguous()
+
+
+@dataclass(frozen=True)
+class VelocityVerlet(Integrator):
+    """Velocity Verlet: constant energy (NVE), second order, time-reversible."""
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`; kT is only remembered for temperature-dependent potentials."""
+        thermal = None
+        if kT is not None:
+            thermal = torch.as_tensor(kT, dtype=system.dtype, device=system.device).expand(system.n_systems)
+        return Stepper(self.timestep, system, thermal)
+
+
+@dataclass(frozen=True)
+class NoseHooverChain(Thermostatted):
+    """Nosé-Hoover chain thermostat: constant temperature, deterministic, time-reversible.
+
+    Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996), one half chain update before and one after a
+    velocity-Verlet step. Q_1 = N_f kT tdamp², Q_j = kT tdamp², N_f = 3 n - 3 for each system of n atoms.
+
+    Args:
+        timestep: time unit.
+        kT: see `Thermostatted`.
+        temperature_K: see `Thermostatted`.
+        tdamp: relaxation time of the thermostat, time unit; about 100 timesteps.
+        tchain: number of thermostats in the chain, at least 1.
+    """
+
+    tdamp: float = 0.5
+    tchain: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("tdamp", self.tdamp)
+        if self.tchain < 1:
+            raise ValueError(f"tchain: {self.tchain} is too short; give at least 1")
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`."""
+        return ChainStepper(self.timestep, system, self.thermal_energy(system, kT), self.tdamp, self.tchain)
+
+
+@dataclass(frozen=True)
+class Langevin(Thermostatted):
+    """Langevin dynamics by BAOAB (Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34).
+
+    The noise is a function of (seed, atom, step), so a run can be replayed and reversed exactly.
+
+    Args:
+        timestep: time unit.
+        kT: see `Thermostatted`.
+        temperature_K: see `Thermostatted`.
+        friction: 1/time unit.
+        seed: of the noise; system k of a batch uses seed + k.
+    """
+
+    friction: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("friction", self.friction)
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`."""
+        return LangevinStepper(
+            self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed
+        )
+
+
+class Stepper:
+    """The maps of one velocity-Verlet step for one batch, and the base of the thermostatted ones.
+
+    Attributes:
+        kT: `(n_systems,)`, energy, or None in the microcanonical ensemble.
+        n_dof: `(n_systems,)`, degrees of freedom that the temperature is defined over.
+        tchain: length of the thermostat's chain; 0 without one.
+    """
+
+    tchain = 0
+
+    def __init__(self, timestep: float, system: System, kT: Tensor | None) -> None:
+        self.timestep = timestep
+        self.kT = kT
+        self.masses = system.masses[:, None]
+        self.system_idx = system.system_idx
+        self.n_systems = system.n_systems
+        self.n_dof = (3.0 * system.counts - 3.0).clamp(min=1.0).to(system.dtype)
+
+    def twice_kinetic(self, velocities: Tensor) -> Tensor:
+        """Σ m v² of each system `(n_systems,)`."""
+        zeros = torch.zeros(self.n_systems, dtype=velocities.dtype, device=velocities.device)
+        return zeros.index_add(0, self.system_idx, (self.masses * velocities * velocities).sum(-1))
+
+    def start(self, system: System) -> State:
+        """State at rest of the thermostat."""
+        return State(
+            system.positions, system.velocities, system.positions.new_zeros(self.n_systems, 2, self.tchain)
+        )
+
+    def first(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
+        """Half kick with the old forces (`backward`: with a negative time step)."""
+        dt = -self.timestep if backward else self.timestep
+        return state._replace(velocities=state.velocities + 0.5 * dt * forces / self.masses)
+
+    def move(self, state: State, step: int, *, backward: bool = False) -> State:  # noqa: ARG002
+        """Drift; `backward` undoes it."""
+        dt = -self.timestep if backward else self.timestep
+        return state._replace(positions=state.positions + dt * state.velocities)
+
+    def second(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
+        """Half kick with the new forces."""
+        return Stepper.first(self, state, forces, backward=backward)
+
+    def step(self, state: State, forces: Tensor, force: Forces, step: int) -> tuple[State, Tensor]:
+        """One step; returns the new state and the forces there."""
+        state = self.move(self.first(state, forces), step)
+        forces = force(state.positions)
+        return self.second(state, forces), forces
+
+    def step_back(self, state: State, forces: Tensor, force: Forces, step: int) -> tuple[State, Tensor]:
+        """The exact inverse of `step`: from the state after step `step` to the one before it."""
+        state = self.move(self.undo_second(state, forces), step, backward=True)
+        forces = force(state.positions)
+        return self.undo_first(state, forces), forces
+
+    def undo_second(self, state: State, forces: Tensor) -> State:
+        """Inverse of `second`."""
+        return self.first(state, forces, backward=True)
+
+    def undo_first(self, state: State, forces: Tensor) -> State:
+        """Inverse of `first`."""
+        return self.second(state, forces, backward=True)
+
+    def rates(self, state: State, forces: Tensor) -> State:
+        """Time derivative of the state: the equations of motion that the step discretises."""
+        return State(state.velocities, forces / self.masses, torch.zeros_like(state.thermostat))
+
+    def conserved(self, state: State, potential_energy: Tensor) -> Tensor:
+        """Conserved quantity `(n_systems,)`, energy: here kinetic plus potential energy.
+
+        Langevin dynamics conserves nothing; the same sum then shows its fluctuations.
+        """
+        return 0.5 * self.twice_kinetic(state.velocities) + potential_energy
+
+
+class ChainStepper(Stepper):
+    """Nosé-Hoover chain around velocity Verlet; `first` and `second` mirror each other, so -dt is the inverse."""
+
+    kT: Tensor
+
+    def __init__(self, timestep: float, system: System, kT: Tensor, tdamp: float, tchain: int) -> None:
+        super().__init__(timestep, system, kT)
+        self.tchain = tchain
+        masses = (kT * tdamp**2)[:, None].repeat(1, tchain)
+        masses[:, 0] = masses[:, 0] * self.n_dof
+        self.chain_masses = masses
+
+    def _pull(self, j: int, rates: list[Tensor], twice_kinetic: Tensor) -> Tensor:
+        if j == 0:
+            return (twice_kinetic - self.n_dof * self.kT) / self.chain_masses[:, 0]
+        return (self.chain_masses[:, j - 1] * rates[j - 1] ** 2 - self.kT) / self.chain_masses[:, j]
+
+    def _half_chain(self, state: State, delta: float) -> State:
+        last = self.tchain - 1
+        twice_kinetic = self.twice_kinetic(state.velocities)
+        rates = list(state.thermostat[:, 1].unbind(-1))
+
+        def push(j: int) -> None:
+            if j == last:
+                rates[j] = rates[j] + 0.5 * delta * self._pull(j, rates, twice_kinetic)
+            else:
+                friction = torch.exp(-0.25 * delta * rates[j + 1])
+                rates[j] = (
+                    rates[j] * friction + 0.5 * delta * self._pull(j, rates, twice_kinetic)
+                ) * friction
+
+        for j in range(last, -1, -1):
+            push(j)
+        scale = torch.exp(-delta * rates[0])
+        twice_kinetic = twice_kinetic * scale * scale
+        positions = state.thermostat[:, 0] + delta * torch.stack(rates, dim=-1)
+        for j in range(self.tchain):
+            push(j)
+        return State(
+            state.positions,
+            state.velocities * scale[self.system_idx][:, None],
+            torch.stack([positions, torch.stack(rates, dim=-1)], dim=1),
+        )
+
+    def first(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
+        """Half chain update, half kick."""
+        delta = 0.5 * (-self.timestep if backward else self.timestep)
+        return Stepper.first(self, self._half_chain(state, delta), forces, backward=backward)
+
+    def second(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
+        """Half kick, half chain update."""
+        delta = 0.5 * (-self.timestep if backward else self.timestep)
+        return self._half_chain(Stepper.first(self, state, forces, backward=backward), delta)
+
+    def rates(self, state: State, forces: Tensor) -> State:
+        """Nosé-Hoover chain equations of motion."""
+        chain = list(state.thermostat[:, 1].unbind(-1))
+        twice_kinetic = self.twice_kinetic(state.velocities)
+        pulls = [self._pull(j, chain, twice_kinetic) for j in range(self.tchain)]
+        pulls = [p - chain[j] * chain[j + 1] if j + 1 < self.tchain else p for j, p in enumerate(pulls)]
+        acceleration = forces / self.masses - chain[0][self.system_idx][:, None] * state.velocities
+        return State(
+            state.velocities, acceleration, torch.stack([state.thermostat[:, 1], torch.stack(pulls, -1)], 1)
+        )
+
+    def conserved(self, state: State, potential_energy: Tensor) -> Tensor:
+        """Kinetic + potential energy + Σ Q_j v_j²/2 + N_f kT ξ_1 + kT Σ_{j>1} ξ_j."""
+        xi, rates = state.thermostat.unbind(1)
+        bath = 0.5 * (self.chain_masses * rates**2).sum(-1)
+        bath = bath + self.kT * (self.n_dof * xi[:, 0] + xi[:, 1:].sum(-1))
+        return super().conserved(state, potential_energy) + bath
+
+
+class LangevinStepper(Stepper):
+    """BAOAB; the noise of a step is a function of its number, so the inverse knows it."""
+
+    kT: Tensor
+
+    def __init__(self, timestep: float, system: System, kT: Tensor, friction: float, seed: int) -> None:
+        super().__init__(timestep, system, kT)
+        self.friction = friction
+        self.seeds = seed + torch.arange(self.n_systems, dtype=torch.int64)
+        self.n_dof = (3.0 * system.counts).to(system.dtype)
+        offsets = torch.cat([system.counts.new_zeros(1), system.counts.cumsum(0)[:-1]])
+        self.atom_in_system = torch.arange(system.n_atoms, device=system.device) - offsets[system.system_idx]
+        self.decay = float(torch.exp(torch.tensor(-friction * timestep, dtype=torch.float64)))
+        self.spread = torch.sqrt(kT[system.system_idx][:, None] * (1.0 - self.decay**2) / self.masses)
+
+    def rates(self, state: State, forces: Tensor) -> State:
+        """A stochastic equation has no time derivative.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "integrator: Langevin dynamics has no continuous adjoint; use ReversibleAdjoint or CheckpointAdjoint"
+        )
+
+    def _kick(self, step: int) -> Tensor:
+        noise = philox_normal(self.seeds, self.system_idx, self.atom_in_system, step)
+        return self.spread * noise.to(self.spread)
+
+    def move(self, state: State, step: int, *, backward: bool = False) -> State:
+        """Half drift, Ornstein-Uhlenbeck step, half drift."""
+        half = 0.5 * (-self.timestep if backward else self.timestep)
+        positions = state.positions + half * state.velocities
+        if backward:
+            velocities = (state.velocities - self._kick(step)) / self.decay
+        else:
+            velocities = self.decay * state.velocities + self._kick(step)
+        return State(positions + half * velocities, velocities, state.thermostat)

@@ -1,0 +1,71 @@
+"""The interface of a potential: a module that gives each system of a batch its energy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from asediff.neighbors import Neighbors
+from asediff.system import System
+
+
+class Potential(nn.Module, ABC):
+    """Energy of every system in a batch; forces follow by differentiation.
+
+    Subclasses set `cutoff` (length; beyond it atoms do not interact) and define `energy`. Potentials add: `a + b` is
+    a potential with the larger cutoff.
+    """
+
+    cutoff: float
+
+    @abstractmethod
+    def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
+        """Potential energy of each system.
+
+        Args:
+            system: the batch.
+            neighbors: pairs within at least `cutoff`.
+            kT: `(n_systems,)`, energy; needed by temperature-dependent potentials only.
+
+        Returns:
+            `(n_systems,)`, energy; differentiable in positions, cell and parameters.
+        """
+
+    def energy_forces(
+        self, system: System, neighbors: Neighbors, kT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energy `(n_systems,)` and forces `(n_atoms, 3)` = -dE/dx.
+
+        Forces stay differentiable when grad mode is on.
+        """
+        keep_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            positions = system.positions
+            if not positions.requires_grad:
+                positions = positions.detach().requires_grad_()
+            energy = self.energy(system.replace(positions=positions), neighbors, kT)
+            (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=keep_graph)
+        return (energy if keep_graph else energy.detach()), -gradient
+
+    def __add__(self, other: Potential) -> Potential:
+        if not isinstance(other, Potential):
+            return NotImplemented
+        return SumPotential(self, other)
+
+
+class SumPotential(Potential):
+    """Sum of potentials, each with its own cutoff."""
+
+    def __init__(self, *terms: Potential) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(terms)
+        self.cutoff = max(term.cutoff for term in terms)
+
+    def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
+        """Sum of the terms' energies, `(n_systems,)`; see `Potential.energy`."""
+        total = self.terms[0].energy(system, neighbors, kT)
+        for term in self.terms[1:]:
+            total = total + term.energy(system, neighbors, kT)
+        return total

@@ -1,0 +1,215 @@
+"""simulate(): the one verb that moves atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from asediff.adjoints import Adjoint, Problem, Recording, ReversibleAdjoint
+from asediff.fused import fused_run, is_fused
+from asediff.integrators import Integrator, State, Stepper
+from asediff.neighbors import NeighborList, Neighbors, check_box
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import PairPotential
+from asediff.splines import PairSpline
+from asediff.system import System
+from asediff.trajectory import Trajectory
+
+
+class InstabilityError(ValueError):
+    """The atoms blew up: a position or velocity became infinite or not a number."""
+
+    def __init__(self, timestep: float) -> None:
+        super().__init__(
+            f"timestep: with {timestep:g} the atoms blew up; use a shorter time step, a start without overlaps or a "
+            "repulsive prior"
+        )
+
+
+def simulate(
+    start: System | Trajectory,
+    potential: Potential,
+    integrator: Integrator,
+    steps: int,
+    *,
+    save_every: int | None = None,
+    adjoint: Adjoint | None = None,
+    kT: Tensor | float | None = None,
+    skin: float | None = None,
+) -> Trajectory:
+    """Run molecular dynamics; the trajectory is differentiable in the potential's parameters and in the start.
+
+    A pair potential is tabulated once per call and runs in fused kernels, whatever its radial functions cost; any other
+    potential is evaluated in torch at every step.
+
+    Args:
+        start: systems to start from, or a trajectory to continue (its last state, thermostat and step count).
+        potential: energy of the systems.
+        integrator: time stepper, such as `NoseHooverChain(timestep=0.005, kT=1.0)`.
+        steps: number of time steps.
+        save_every: a frame is kept after every so many steps; default: one frame, after the last step.
+        adjoint: how the gradient is computed; default `ReversibleAdjoint()`. Without any tensor that requires a gradient
+            (or under `torch.no_grad()`) nothing is kept for one.
+        kT: energy, number or `(n_systems,)`; for an integrator without a temperature of its own, and for
+            temperature-dependent potentials in the microcanonical ensemble.
+        skin: margin of the neighbor list, length; it changes the speed, not the result.
+
+    Returns:
+        The frames, with potential energy and pressure of each and the state after the last step.
+
+    Raises:
+        ValueError: steps or save_every below 1, a box shorter than twice the cutoff, an unknown species.
+        InstabilityError: the atoms blew up.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: {steps} is not a number of steps; give at least 1")
+    save_every = steps if save_every is None else save_every
+    if not 1 <= save_every <= steps:
+        raise ValueError(f"save_every: {save_every} is not within 1..steps ({steps}); frames would be lost")
+    adjoint = ReversibleAdjoint() if adjoint is None else adjoint
+    system = start.system if isinstance(start, Trajectory) else start
+    stepper = integrator.stepper(system, kT)
+    state, first_step = _start_state(start, stepper)
+    check_box(system.cell, system.pbc, potential.cutoff)
+
+    spline = potential.tabulate(system, stepper.kT) if isinstance(potential, PairPotential) else None
+    if spline is not None and is_fused(system, adjoint):
+        recording, energy, pressure, conserved = fused_run(
+            system, spline, stepper, state, steps, save_every, first_step, adjoint, skin
+        )
+    else:
+        recording, energy, pressure, conserved = _general_run(
+            system, potential, spline, stepper, state, steps, save_every, first_step, adjoint, skin
+        )
+    final = system.replace(positions=recording.final.positions, velocities=recording.final.velocities)
+    frames = len(recording.frames.positions)
+    return Trajectory(
+        system=final,
+        positions=recording.frames.positions,
+        velocities=recording.frames.velocities,
+        steps=first_step + save_every * torch.arange(1, frames + 1, device=system.device),
+        timestep=integrator.timestep,
+        potential_energy=energy,
+        pressure=pressure,
+        conserved=conserved,
+        thermostat=recording.final.thermostat,
+    )
+
+
+def _start_state(start: System | Trajectory, stepper: Stepper) -> tuple[State, int]:
+    if isinstance(start, System):
+        return stepper.start(start), 0
+    state = stepper.start(start.system)
+    if start.thermostat is not None and start.thermostat.shape == state.thermostat.shape:
+        state = state._replace(thermostat=start.thermostat)
+    return state, int(start.steps[-1]) if len(start) else 0
+
+
+def _general_run(
+    system: System,
+    potential: Potential,
+    spline: PairSpline | None,
+    stepper: Stepper,
+    state: State,
+    steps: int,
+    save_every: int,
+    first_step: int,
+    adjoint: Adjoint,
+    skin: float | None,
+) -> tuple[Recording, Tensor, Tensor, Tensor]:
+    """Any potential, any device, in plain torch."""
+    neighbor_list = NeighborList(potential.cutoff, skin)
+    if spline is not None:
+        parameters: tuple[Tensor, ...] = (spline.coefficients,)
+        forces = _spline_forces(system, spline, neighbor_list, stepper.timestep)
+    else:
+        parameters = tuple(p for p in potential.parameters() if p.requires_grad)
+        forces = _module_forces(system, potential, stepper.kT, neighbor_list, stepper.timestep)
+    problem = Problem(stepper, forces, parameters, steps, save_every, first_step)
+    recording = adjoint.run(problem, state)
+    with torch.no_grad():
+        for tensor in recording.final:
+            if not bool(torch.isfinite(tensor).all()):
+                raise InstabilityError(stepper.timestep)
+        thermodynamics = [
+            _frame_thermodynamics(system, potential, spline, stepper, neighbor_list, State(*frame))
+            for frame in zip(*recording.frames, strict=True)
+        ]
+    energy, pressure, conserved = (torch.stack(column) for column in zip(*thermodynamics, strict=True))
+    return recording, energy, pressure, conserved
+
+
+def _spline_forces(
+    system: System, spline: PairSpline, neighbor_list: NeighborList, timestep: float
+) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
+    def forces(positions: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+        moved = system.replace(positions=positions)
+        local = PairSpline(
+            parameters[0], spline.table_index, spline.species, spline.s_lo, spline.spacing, spline.cutoff
+        )
+        return local.energy_forces(moved, _current_list(neighbor_list, moved, timestep))[1]
+
+    return forces
+
+
+def _module_forces(
+    system: System, potential: Potential, kT: Tensor | None, neighbor_list: NeighborList, timestep: float
+) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
+    trainable = [name for name, p in potential.named_parameters() if p.requires_grad]
+
+    def forces(positions: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+        moved = system.replace(positions=positions)
+        neighbors = _current_list(neighbor_list, moved, timestep)
+        return torch.func.functional_call(
+            _ForceModule(potential),
+            {f"potential.{n}": p for n, p in zip(trainable, parameters, strict=True)},
+            (moved, neighbors, kT),
+        )
+
+    return forces
+
+
+class _ForceModule(torch.nn.Module):
+    """A potential whose forward pass gives forces, so that its parameters can be swapped in one call."""
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self.potential = potential
+
+    def forward(self, system: System, neighbors: Neighbors, kT: Tensor | None) -> Tensor:
+        return self.potential.energy_forces(system, neighbors, kT)[1]
+
+
+def _current_list(neighbor_list: NeighborList, system: System, timestep: float) -> Neighbors:
+    if not bool(torch.isfinite(system.positions.detach()).all()):
+        raise InstabilityError(timestep)
+    return neighbor_list.update(system)
+
+
+def _frame_thermodynamics(
+    system: System,
+    potential: Potential,
+    spline: PairSpline | None,
+    stepper: Stepper,
+    neighbor_list: NeighborList,
+    state: State,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Potential energy, pressure (2 K + Σ r·F)/(3 V) and conserved quantity of one frame, `(n_systems,)` each."""
+    frame = system.replace(positions=state.positions)
+    neighbors = neighbor_list.update(frame)
+    if spline is not None:
+        energy, _, virial = spline.energy_forces(frame, neighbors)
+    else:
+        with torch.enable_grad():
+            scale = torch.ones(system.n_systems, dtype=system.dtype, device=system.device, requires_grad=True)
+            scaled = frame.replace(
+                positions=state.positions * scale[system.system_idx][:, None],
+                cell=system.cell * scale[:, None, None],
+            )
+            energy = potential.energy(scaled, neighbors, stepper.kT)
+            (slope,) = torch.autograd.grad(energy.sum(), scale)
+        energy, virial = energy.detach(), -slope
+    pressure = (stepper.twice_kinetic(state.velocities) + virial) / (3.0 * system.get_volume())
+    return energy, pressure, stepper.conserved(state, energy)
