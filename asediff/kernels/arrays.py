@@ -1,0 +1,156 @@
+"""What the fused kernels take and give: plain arrays, one floating-point type throughout a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+"""A numpy array of the call's floating-point type, float64 or float32, unless said otherwise."""
+
+NVE, NOSE_HOOVER, LANGEVIN = 0, 1, 2
+"""Values of `Stepper.kind`."""
+
+
+class Batch(NamedTuple):
+    """The fixed part of one or many systems; atoms of all systems concatenated.
+
+    Attributes:
+        masses: `(n_atoms,)`, mass.
+        offsets: `(n_systems + 1,)` int64, the first atom of each system.
+        cell: `(n_systems, 3, 3)`, rows are lattice vectors, length.
+        pbc: `(n_systems, 3)` bool.
+        types: `(n_atoms,)` int32, 0..n_types-1.
+    """
+
+    masses: Array
+    offsets: Array
+    cell: Array
+    pbc: Array
+    types: Array
+
+    @property
+    def n_systems(self) -> int:
+        """Number of systems."""
+        return len(self.offsets) - 1
+
+
+class SplineTables(NamedTuple):
+    """Pair potentials as cubic splines in s = r² on one uniform grid.
+
+    Interval k covers s in [s_lo + k spacing, s_lo + (k+1) spacing); with t = (s - s_lo)/spacing - k the energy is
+    u = c0 + t (c1 + t (c2 + t c3)). Below s_lo it is continued linearly in s; at and beyond cutoff² it is zero.
+
+    Attributes:
+        coefficients: `(n_tables, n_intervals, 4)`, energy.
+        table_index: `(n_systems, n_types, n_types)` int32, the table of a pair of types in a system, symmetric.
+        s_lo: length².
+        spacing: length².
+        cutoff: length.
+    """
+
+    coefficients: Array
+    table_index: Array
+    s_lo: float
+    spacing: float
+    cutoff: float
+
+
+class Stepper(NamedTuple):
+    """One integrator for all systems of a batch.
+
+    Attributes:
+        kind: `NVE`, `NOSE_HOOVER` or `LANGEVIN`.
+        timestep: time.
+        kT: `(n_systems,)`, energy.
+        n_dof: `(n_systems,)`, degrees of freedom that the thermostat counts.
+        chain_masses: `(n_systems, tchain)`, energy time²; tchain = 0 without a chain.
+        friction: `(n_systems,)`, 1/time.
+        seeds: `(n_systems,)` uint64, of the noise.
+        first_step: number of the first step, which the noise depends on.
+    """
+
+    kind: int
+    timestep: float
+    kT: Array
+    n_dof: Array
+    chain_masses: Array
+    friction: Array
+    seeds: Array
+    first_step: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What a run of many steps leaves behind; also the input of its reverse pass.
+
+    Attributes:
+        frame_positions: `(n_frames, n_atoms, 3)`, length, after steps save_every, 2 save_every, ...; never wrapped.
+        frame_velocities: `(n_frames, n_atoms, 3)`, length/time.
+        thermo: `(n_frames, n_systems, 3)`: potential energy, sum over pairs of r.F, conserved energy.
+        positions: `(n_atoms, 3)` after the last step.
+        velocities: `(n_atoms, 3)` after the last step.
+        chain: `(n_systems, 2, tchain)` after the last step: thermostat positions and their rates.
+        snapshot_positions: `(n_snapshots, n_atoms, 3)`, after steps 0, snapshot_every, 2 snapshot_every, ...
+        snapshot_velocities: `(n_snapshots, n_atoms, 3)`.
+        snapshot_chain: `(n_snapshots, n_systems, 2, tchain)`.
+        failed_step: first step that left a state not finite or moved an atom farther than the cutoff; -1 when fine.
+        batch: the input.
+        tables: the input.
+        stepper: the input.
+        n_steps: the input.
+        save_every: the input.
+        snapshot_every: the input.
+        skin: the input, length.
+    """
+
+    frame_positions: Array
+    frame_velocities: Array
+    thermo: Array
+    positions: Array
+    velocities: Array
+    chain: Array
+    snapshot_positions: Array
+    snapshot_velocities: Array
+    snapshot_chain: Array
+    failed_step: int
+    batch: Batch
+    tables: SplineTables
+    stepper: Stepper
+    n_steps: int
+    save_every: int
+    snapshot_every: int
+    skin: float
+
+
+class PairForces(NamedTuple):
+    """Energy, forces and virial of given configurations.
+
+    Attributes:
+        energy: `(n_systems,)` or `(n_frames, n_systems)`, energy.
+        forces: `(n_atoms, 3)` or `(n_frames, n_atoms, 3)`, energy/length.
+        virial: `(n_systems, 3, 3)` or `(n_frames, n_systems, 3, 3)`: sum over pairs of the outer product of r and F,
+            energy; its trace / (3 V) is the pair part of the pressure.
+    """
+
+    energy: Array
+    forces: Array
+    virial: Array
+
+
+class RolloutGradient(NamedTuple):
+    """Derivatives of a loss with respect to what a run starts from.
+
+    Attributes:
+        coefficients: `(n_tables, n_intervals, 4)`.
+        positions: `(n_atoms, 3)`.
+        velocities: `(n_atoms, 3)`.
+        chain: `(n_systems, 2, tchain)`.
+    """
+
+    coefficients: Array
+    positions: Array
+    velocities: Array
+    chain: Array
