@@ -1,0 +1,147 @@
+"""Spherical shells and the smeared counting of pair distances: the definition shared by every RDF implementation.
+
+Bins k = 0..K-1 of width D cover r_min..r_max, with centres mu_k = r_min + (k + 1/2) D. A pair at distance r gives
+
+    w_k(r) = exp(-(r - mu_k)² / (2 w²)) / sum over all integers m of exp(-(r - mu_m)² / (2 w²)),
+
+normalised over an infinite grid of centres, so every pair weighs exactly one and a pair beyond the window only loses
+the weight that falls outside of it. As w -> 0 this is the ordinary histogram; w = 0 selects that limit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SUPPORT = 9.0
+"""Half-width of the kernel in units of its width; exp(-9²/2) = 3e-18 is below round-off."""
+N_MOMENTS = 12
+NARROWEST = 10
+
+
+@dataclass(frozen=True)
+class ShellGrid:
+    """Uniform bins in r with a Gaussian counting kernel.
+
+    Args:
+        r_min: lower edge of the first bin, length.
+        r_max: upper edge of the last bin, length.
+        bins: number of bins K.
+        width: standard deviation w of the kernel, length; 0 counts each pair in its bin.
+    """
+
+    r_min: float
+    r_max: float
+    bins: int
+    width: float
+
+    def __post_init__(self) -> None:
+        if not self.bins >= 1:
+            raise ValueError(f"bins={self.bins}: a histogram needs at least one bin; give bins >= 1")
+        if not (math.isfinite(self.r_min) and self.r_min >= 0.0):
+            raise ValueError(f"r_min={self.r_min}: distances are not negative; give r_min >= 0")
+        if not (math.isfinite(self.r_max) and self.r_max > self.r_min):
+            raise ValueError(f"r_max={self.r_max}: the window is empty; give r_max > r_min={self.r_min}")
+        if not (math.isfinite(self.width) and self.width >= 0.0):
+            raise ValueError(f"width={self.width}: a kernel width is not negative; give width > 0, or 0 for plain bins")
+        if 0.0 < self.width < self.bin_width / NARROWEST:
+            raise ValueError(
+                f"width={self.width}: narrower than 1/{NARROWEST} of the bin width {self.bin_width:.4g}, where the "
+                "gradient carries no information; give width=0 for plain bins or a larger width"
+            )
+
+    @property
+    def bin_width(self) -> float:
+        """Width D of a bin, length."""
+        return (self.r_max - self.r_min) / self.bins
+
+    @property
+    def edges(self) -> Array:
+        """`(bins + 1,)`, length."""
+        return np.linspace(self.r_min, self.r_max, self.bins + 1)
+
+    @property
+    def centers(self) -> Array:
+        """`(bins,)`, length."""
+        return self.r_min + (np.arange(self.bins) + 0.5) * self.bin_width
+
+    @property
+    def volumes(self) -> Array:
+        """`(bins,)`, exact shell volumes 4/3 pi (r_hi³ - r_lo³), length³."""
+        cubes = self.edges**3
+        return 4.0 / 3.0 * math.pi * (cubes[1:] - cubes[:-1])
+
+    @property
+    def reach(self) -> float:
+        """Largest distance that contributes to any bin, length."""
+        return self.r_max + SUPPORT * self.width
+
+    def weights(self, r: Array) -> Array:
+        """w_k(r) for distances `(n,)`; returns `(n, bins)`."""
+        r = np.asarray(r, dtype=np.float64)
+        x = (r - self.r_min) / self.bin_width - 0.5
+        if self.width == 0.0:
+            return (np.floor(x + 0.5)[:, None] == np.arange(self.bins)).astype(np.float64)
+        return relative_weight(x[:, None] - np.arange(self.bins), self.width / self.bin_width)
+
+
+def relative_weight(y: Array, sigma: float) -> Array:
+    """Kernel weight of a bin whose centre lies y bin widths below the distance; sigma is the width in bin widths."""
+    nearest = np.rint(y)
+    half = math.ceil(SUPPORT * sigma) + 1
+    offset = y - nearest
+    # exp(-(offset - m)²/2s²) relative to m = 0, so that nothing underflows for narrow kernels
+    terms = np.arange(-half, half + 1)
+    normaliser = np.exp((offset[..., None] * terms - 0.5 * terms**2) / sigma**2).sum(-1)
+    return np.asarray(np.exp((offset**2 - y**2) / (2.0 * sigma**2)) / normaliser, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class MomentExpansion:
+    """The kernel as a polynomial on sub-bins, which makes the cost per pair independent of the number of bins.
+
+    Each bin is cut into `subdivision` sub-bins no wider than half the kernel width (narrow kernels: than the square
+    of the width, over which the weight passes from one bin to the next). On one sub-bin, w_k is a polynomial of
+    degree 11 in t in [-1, 1] to round-off, so the twelve moments sum t^m of the pairs in each sub-bin are all that is
+    needed: counts_k = sum over sub-bins n and m of table[n - subdivision k, m] moments[n, m].
+
+    Args:
+        subdivision: sub-bins per bin.
+        padding: sub-bins added on either side of the window.
+        table: `(subdivision + 2 padding, N_MOMENTS)`; row j belongs to sub-bin j - padding counted from the
+            lower edge of bin k.
+    """
+
+    subdivision: int
+    padding: int
+    table: Array
+
+    def n_sub_bins(self, bins: int) -> int:
+        """Sub-bins that cover the window and the padding."""
+        return bins * self.subdivision + 2 * self.padding
+
+
+@lru_cache(maxsize=64)
+def moment_expansion(sigma: float) -> MomentExpansion:
+    """Expansion for a kernel whose width is `sigma` bin widths (> 0)."""
+    subdivision = math.ceil(2.0 / min(sigma, 2.0 * sigma**2))
+    padding = math.ceil(SUPPORT * sigma * subdivision)
+    rows = np.arange(-padding, subdivision + padding)
+    nodes = chebyshev.chebpts1(N_MOMENTS)
+    to_series = chebyshev.chebvander(nodes, N_MOMENTS - 1).T * (2.0 / N_MOMENTS)
+    to_series[0] *= 0.5
+    table = np.empty((rows.size, N_MOMENTS))
+    for index, row in enumerate(rows):
+        weights = relative_weight((row + 0.5 * (nodes + 1.0)) / subdivision - 0.5, sigma)
+        power = chebyshev.cheb2poly(to_series @ weights)
+        table[index] = 0.0
+        table[index, : power.size] = power
+    table.setflags(write=False)
+    return MomentExpansion(subdivision, padding, table)

@@ -1,0 +1,267 @@
+"""The radial distribution function g(r), differentiable with respect to the positions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from numpy.typing import ArrayLike
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from asediff._system_checks import periodic_heights
+from asediff.kernels import cpu_rdf, reference_rdf
+from asediff.kernels.shells import ShellGrid
+from asediff.observables.base import Observable, frames_of
+from asediff.system import System
+from asediff.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class RDF(Observable):
+    """Radial distribution function on uniform bins between r_min and r_max.
+
+    With bins of width D, centres mu_k = r_min + (k + 1/2) D and exact shell volumes V_k = 4/3 pi (r_hi³ - r_lo³),
+
+        g_k = V / (N_a N_b) < sum over ordered pairs (i in a, j in b, i != j) of w_k(r_ij) > / V_k,
+
+    where w_k(r) = exp(-(r - mu_k)² / 2w²) / sum_m exp(-(r - mu_m)² / 2w²) is normalised over an infinite grid of
+    centres: each pair weighs one in total, and no weight is lost or piled up at the ends of the window.
+
+    The normalisation is the standard one to the ideal gas at the density of the box, so coordination numbers are kept.
+    For like pairs N_a N_b is N_a², and an ideal gas of N atoms gives 1 - 1/N (with N (N - 1), as in
+    LAMMPS, it would give 1). A g(r) that varies over the kernel width is smeared by it; `project` smears
+    a reference in the same way, so that the two can be compared bin by bin. For a constant g the kernel raises
+    bin k by (w² - D²/12) / mu_k², which matters in the first few bins of a window that starts at r = 0 only.
+
+    Args:
+        r_max: upper edge of the last bin, length. At most half the smallest height of the box.
+        bins: number of bins K.
+        r_min: lower edge of the first bin, length.
+        pair: two chemical symbols, or None for all atoms irrespective of their type.
+        width: standard deviation w of the kernel, length; the bin width if None. With 0, each pair counts in its
+            own bin: the ordinary histogram, whose gradient is zero.
+
+    Example:
+        >>> rdf = RDF(r_max=3.0, bins=100)
+        >>> g = rdf(trajectory)  # (n_systems, 100)  # doctest: +SKIP
+    """
+
+    abscissa: ClassVar[str] = "r"
+    ordinate: ClassVar[str] = "g"
+
+    r_max: float
+    bins: int
+    r_min: float = 0.0
+    pair: tuple[str, str] | None = None
+    width: float | None = None
+
+    def __init__(
+        self,
+        r_max: float,
+        bins: int,
+        *,
+        r_min: float = 0.0,
+        pair: tuple[str, str] | None = None,
+        width: float | None = None,
+    ) -> None:
+        for name, value in {"r_max": r_max, "bins": bins, "r_min": r_min, "width": width}.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "pair", None if pair is None else tuple(pair))
+        if self.pair is not None:
+            if len(self.pair) != 2:
+                raise ValueError(f"pair={pair!r}: not two symbols; give for example ('O', 'O')")
+            for symbol in self.pair:
+                if symbol not in atomic_numbers:
+                    raise ValueError(f"pair={pair!r}: {symbol!r} is not a chemical symbol; give for example ('O', 'O')")
+        if width is not None and width > 0.25 * r_max:
+            raise ValueError(f"width={width}: wider than a quarter of r_max={r_max}; give a narrower kernel")
+        _ = self.grid
+
+    @cached_property
+    def grid(self) -> ShellGrid:
+        """Bins and kernel."""
+        width = (self.r_max - self.r_min) / self.bins if self.width is None and self.bins else self.width or 0.0
+        return ShellGrid(float(self.r_min), float(self.r_max), int(self.bins), float(width))
+
+    @property
+    def bin_width(self) -> float:
+        """Width D of a bin, length."""
+        return self.grid.bin_width
+
+    @property
+    def centers(self) -> Tensor:
+        """Centres of the bins, `(bins,)` float64, length."""
+        return torch.from_numpy(self.grid.centers)
+
+    @property
+    def edges(self) -> Tensor:
+        """Edges of the bins, `(bins + 1,)` float64, length."""
+        return torch.from_numpy(self.grid.edges)
+
+    @property
+    def shell_volumes(self) -> Tensor:
+        """Exact volumes of the shells, `(bins,)` float64, length³."""
+        return torch.from_numpy(self.grid.volumes)
+
+    def per_frame(self, trajectory: Trajectory | System) -> Tensor:
+        """g(r) of each frame, `(n_frames, n_systems, bins)`, differentiable with respect to the positions.
+
+        Raises:
+            ValueError: If r_max does not fit the box, the box is not periodic, or a system lacks the pair.
+        """
+        positions, system = frames_of(trajectory)
+        normalisation = self._normalisation(system).to(positions)
+        types, channels = self._selection(system)
+        kernels = cpu_rdf if positions.device.type == "cpu" else reference_rdf
+        counts = kernels.smeared_counts(positions, system.cell, system.offsets, types, channels, self.grid)
+        return counts[:, :, 0] * normalisation
+
+    def counts(self, trajectory: Trajectory | System) -> Tensor:
+        """Number of unordered pairs whose distance lies in each bin, `(n_frames, n_systems, bins)` int64."""
+        positions, system = frames_of(trajectory)
+        self._normalisation(system)
+        types, channels = self._selection(system)
+        return cpu_rdf.pair_histograms(
+            positions.detach().cpu(),
+            system.cell.cpu(),
+            system.offsets.cpu(),
+            types.cpu(),
+            channels.cpu(),
+            lower=self.grid.r_min,
+            upper=self.grid.r_max,
+            bins=self.bins,
+        )[:, :, 0]
+
+    def from_counts(self, counts: Tensor, system: System) -> Tensor:
+        """g(r) from numbers of unordered pairs `(..., n_systems, bins)` of frames of the given system."""
+        return counts.to(torch.float64) * self._normalisation(system).to(counts.device)
+
+    def project(self, r: ArrayLike, g: ArrayLike) -> Tensor:
+        """What this observable would measure in a system whose true g(r) is the given curve.
+
+        g_k = integral of g(r) 4 pi r² w_k(r) dr / V_k, the curve being interpolated by monotone cubics. Below its first
+        point g is zero; above its last it keeps its value (that concerns the kernel's tail only).
+
+        Args:
+            r: `(n,)`, ascending distances, length.
+            g: `(n,)`, g(r).
+
+        Returns:
+            `(bins,)` float64.
+
+        Raises:
+            ValueError: If the curve does not cover r_min..r_max.
+        """
+        radii, values = _curve(r, g)
+        self._check_range(radii, values)
+        curve = PchipInterpolator(radii, values)
+        grid = self.grid
+        low = max(0.0, grid.r_min - (grid.reach - grid.r_max))
+        step = min(grid.bin_width, grid.width or grid.bin_width) / 20.0
+        n = math.ceil((grid.reach - low) / step)
+        # panels end on the bin edges, so that plain bins are integrated without error at their steps
+        nodes, factors = np.polynomial.legendre.leggauss(4)
+        panels = np.union1d(np.linspace(low, grid.reach, n + 1), grid.edges)
+        half = 0.5 * np.diff(panels)
+        x = ((panels[:-1] + half)[:, None] + half[:, None] * nodes).ravel()
+        density = np.where(x < radii[0], 0.0, curve(np.clip(x, radii[0], radii[-1])))
+        measure = (half[:, None] * factors).ravel() * 4.0 * math.pi * x**2 * density
+        return torch.from_numpy(measure @ grid.weights(x) / grid.volumes)
+
+    def coordination_number(self, g: Tensor, density: float) -> Tensor:
+        """Running number of neighbours within the upper edge of each bin, `(..., bins)`.
+
+        Args:
+            g: `(..., bins)`, starting where g is still zero (r_min inside the core).
+            density: number density of the second species of the pair, 1/length³.
+        """
+        return density * torch.cumsum(g * self.shell_volumes.to(g), dim=-1)
+
+    def _check_range(self, radii: np.ndarray, values: np.ndarray) -> None:
+        slack = self.bin_width
+        if radii[-1] < self.r_max - slack:
+            raise ValueError(
+                f"r: the curve ends at {radii[-1]:.6g}, inside r_max={self.r_max:.6g}; "
+                "lower r_max or give a longer curve"
+            )
+        if radii[0] > self.r_min + slack and values[0] > 0.05 * values.max():
+            raise ValueError(
+                f"r: the curve starts at {radii[0]:.6g} with g={values[0]:.4g} and does not reach down to "
+                f"r_min={self.r_min:.6g}; raise r_min or give the curve from where g is zero"
+            )
+
+    def _selection(self, system: System) -> tuple[Tensor, Tensor]:
+        """Type codes of the atoms (-1: left out) and the histogram that each pair of codes goes to."""
+        numbers = system.numbers
+        if self.pair is None:
+            return torch.zeros_like(numbers), numbers.new_zeros(1, 1)
+        a, b = (atomic_numbers[symbol] for symbol in self.pair)
+        types = torch.full_like(numbers, -1)
+        types[numbers == a] = 0
+        if a == b:
+            return types, numbers.new_zeros(1, 1)
+        types[numbers == b] = 1
+        return types, torch.tensor([[-1, 0], [0, -1]], device=numbers.device)
+
+    def _normalisation(self, system: System) -> Tensor:
+        """Factor `(n_systems, bins)` float64 that makes g(r) out of numbers of unordered pairs."""
+        heights = periodic_heights(system.cell, system.pbc).to(torch.float64)
+        if not bool(system.pbc.all()):
+            k = int((~system.pbc).any(-1).nonzero()[0])
+            raise ValueError(
+                f"pbc: system {k} is not periodic in every direction, so it has no density to compare with; "
+                "set pbc=True, or look at the bare `counts` of a periodic copy in a large box"
+            )
+        lowest = heights.amin(-1)
+        index = int(lowest.argmin())
+        shortest = float(lowest[index])
+        if self.r_max > 0.5 * shortest * (1.0 + 1e-12):
+            raise ValueError(
+                f"r_max={self.r_max}: more than half the height {shortest:.6g} of system {index}, where "
+                "periodic images are counted as neighbours; "
+                f"lower r_max to {0.5 * shortest:.6g} or repeat the cell"
+            )
+        one, two = self._numbers(system)
+        both = 2.0 if self.pair is None or self.pair[0] == self.pair[1] else 1.0
+        volume = torch.linalg.det(system.cell.to(torch.float64)).abs()
+        per_pair = both * volume / (one * two)
+        return per_pair[:, None] / self.shell_volumes.to(per_pair)
+
+    def _numbers(self, system: System) -> tuple[Tensor, Tensor]:
+        """N_a and N_b of each system, `(n_systems,)` float64."""
+        if self.pair is None:
+            count = system.counts.to(torch.float64)
+            return count, count
+        result = []
+        for symbol in self.pair:
+            match = (system.numbers == atomic_numbers[symbol]).to(torch.float64)
+            count = torch.zeros(system.n_systems, dtype=torch.float64, device=match.device)
+            count = count.index_add(0, system.system_idx, match)
+            if bool((count == 0).any()):
+                k = int((count == 0).nonzero()[0])
+                raise ValueError(
+                    f"pair={self.pair!r}: system {k} has no {symbol!r} atoms; give symbols that are present "
+                    f"({', '.join(sorted(set(system[k].get_chemical_symbols())))})"
+                )
+            result.append(count)
+        return result[0], result[1]
+
+
+def _curve(r: ArrayLike, g: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    radii, values = np.asarray(r, dtype=np.float64), np.asarray(g, dtype=np.float64)
+    if radii.ndim != 1 or radii.shape != values.shape or radii.size < 4:
+        raise ValueError(
+            f"r, g: shapes {radii.shape} and {values.shape} are not two columns of at least 4 points; "
+            "give equal 1-d arrays"
+        )
+    if not (np.isfinite(radii).all() and np.isfinite(values).all()):
+        raise ValueError("r, g: a value is not finite; remove it from the curve")
+    if not (np.diff(radii) > 0.0).all():
+        raise ValueError("r: distances do not ascend; sort the curve and remove duplicates")
+    return radii, values
