@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, Problem, Recording, ReversibleAdjoint
-from asediff.fused import fused_run, is_fused
+from asediff.fused import FusedFailure, fused_run, is_fused
 from asediff.integrators import Integrator, State, Stepper
 from asediff.neighbors import NeighborList, Neighbors, check_box
 from asediff.potentials.base import Potential
@@ -49,7 +49,7 @@ def simulate(
         potential: energy of the systems.
         integrator: time stepper, such as `NoseHooverChain(timestep=0.005, kT=1.0)`.
         steps: number of time steps.
-        save_every: a frame is kept after every so many steps; default: one frame, after the last step.
+        save_every: a frame is kept after every so many steps, a divisor of `steps`; default: one frame, at the end.
         adjoint: how the gradient is computed; default `ReversibleAdjoint()`. Without any tensor that requires a gradient
             (or under `torch.no_grad()`) nothing is kept for one.
         kT: energy, number or `(n_systems,)`; for an integrator without a temperature of its own, and for
@@ -66,8 +66,11 @@ def simulate(
     if steps < 1:
         raise ValueError(f"steps: {steps} is not a number of steps; give at least 1")
     save_every = steps if save_every is None else save_every
-    if not 1 <= save_every <= steps:
-        raise ValueError(f"save_every: {save_every} is not within 1..steps ({steps}); frames would be lost")
+    if not 1 <= save_every <= steps or steps % save_every:
+        raise ValueError(
+            f"save_every: {save_every} does not divide steps ({steps}); choose a divisor, so that the last frame is the "
+            "last state"
+        )
     adjoint = ReversibleAdjoint() if adjoint is None else adjoint
     system = start.system if isinstance(start, Trajectory) else start
     stepper = integrator.stepper(system, kT)
@@ -76,9 +79,12 @@ def simulate(
 
     spline = potential.tabulate(system, stepper.kT) if isinstance(potential, PairPotential) else None
     if spline is not None and is_fused(system, adjoint):
-        recording, energy, pressure, conserved = fused_run(
-            system, spline, stepper, state, steps, save_every, first_step, adjoint, skin
-        )
+        try:
+            recording, energy, pressure, conserved = fused_run(
+                system, spline, stepper, state, steps, save_every, first_step, adjoint, skin
+            )
+        except FusedFailure as failure:
+            raise InstabilityError(integrator.timestep) from failure
     else:
         recording, energy, pressure, conserved = _general_run(
             system, potential, spline, stepper, state, steps, save_every, first_step, adjoint, skin

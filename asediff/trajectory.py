@@ -158,6 +158,29 @@ class Trajectory:
             )
         return self[n_frames:]
 
+    def select(self, systems: Sequence[int]) -> Trajectory:
+        """Return the trajectory of some of the systems, in the order given.
+
+        Raises:
+            ValueError: no system is named, or one is out of range.
+        """
+        chosen = list(systems)
+        if not chosen or not all(0 <= k < self.n_systems for k in chosen):
+            raise ValueError(f"systems: {chosen} are not systems of a batch of {self.n_systems}; give 0 ... n_systems - 1")
+        offsets = self.system.offsets.tolist()
+        atoms = torch.cat([torch.arange(offsets[k], offsets[k + 1], device=self.system.device) for k in chosen])
+        return Trajectory(
+            system=System.concatenate([self.system[k] for k in chosen]),
+            positions=self.positions[:, atoms],
+            velocities=self.velocities[:, atoms],
+            steps=self.steps,
+            timestep=self.timestep,
+            potential_energy=self.potential_energy[:, chosen],
+            pressure=self.pressure[:, chosen],
+            conserved=None if self.conserved is None else self.conserved[:, chosen],
+            thermostat=None if self.thermostat is None else self.thermostat[chosen],
+        )
+
     @staticmethod
     def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         """Join pieces of one run in their order.

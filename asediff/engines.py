@@ -1,0 +1,133 @@
+"""Who runs the long simulations that sample a potential: torch, LAMMPS, or the dilute limit in closed form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from asediff.integrators import NoseHooverChain
+from asediff.measurement import Measurement, measure
+from asediff.observables import RDF
+from asediff.potentials.pair import PairPotential
+from asediff.simulate import simulate
+from asediff.system import System
+from asediff.targets import StatePoint
+from asediff.trajectory import Trajectory
+
+
+class Engine(ABC):
+    """Samples a potential at a state point and measures the point's targets.
+
+    `steps_per_run` is the number of MD steps that one call costs, equilibration included.
+    """
+
+    steps_per_run: int = 0
+
+    @abstractmethod
+    def measure(
+        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+    ) -> Measurement:
+        """Values and error bars of the targets in an equilibrium run.
+
+        Args:
+            potential: what acts between the atoms.
+            state_point: system, kT and targets.
+            seed: of velocities and noise; another seed is an independent run.
+            start: configuration to start from; default the state point's own.
+        """
+
+
+class TrajectoryEngine(Engine):
+    """An engine that moves atoms: equilibration, then production frames."""
+
+    @abstractmethod
+    def run(
+        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+    ) -> Trajectory:
+        """The production frames."""
+
+    def measure(
+        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+    ) -> Measurement:
+        """See `Engine.measure`."""
+        return measure(self.run(potential, state_point, seed=seed, start=start), state_point)
+
+
+@dataclass(frozen=True)
+class TorchEngine(TrajectoryEngine):
+    """Constant-temperature runs in asediff itself.
+
+    Args:
+        timestep: time unit.
+        equilibration_steps: steps before the first frame counts.
+        steps: production steps.
+        save_every: steps between frames.
+        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
+    """
+
+    timestep: float
+    equilibration_steps: int = 5_000
+    steps: int = 50_000
+    save_every: int = 100
+    tdamp: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("equilibration_steps", "steps", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not a number of steps; give at least 1")
+
+    @property
+    def steps_per_run(self) -> int:  # type: ignore[override]
+        """Equilibration and production steps."""
+        return self.equilibration_steps + self.steps
+
+    def run(
+        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+    ) -> Trajectory:
+        """The production frames, `(steps // save_every, n_atoms, 3)`."""
+        tdamp = 100 * self.timestep if self.tdamp is None else self.tdamp
+        integrator = NoseHooverChain(self.timestep, kT=state_point.kT, tdamp=tdamp)
+        system = (state_point.system if start is None else start).thermalized(kT=state_point.kT, seed=seed)
+        with torch.no_grad():
+            warm = simulate(system, potential, integrator, self.equilibration_steps)
+            return simulate(warm, potential, integrator, self.steps, save_every=self.save_every)
+
+
+@dataclass(frozen=True)
+class DiluteEngine(Engine):
+    """The limit of zero density, where g(r) = exp(-u(r)/kT) exactly: tests every inverse method in milliseconds."""
+
+    def measure(
+        self,
+        potential: PairPotential,
+        state_point: StatePoint,
+        *,
+        seed: int,  # noqa: ARG002
+        start: System | None = None,  # noqa: ARG002
+    ) -> Measurement:
+        """The g(r) of each RDF target in closed form, with no error bar and the ideal-gas pressure.
+
+        Raises:
+            ValueError: a target is not an RDF.
+        """
+        values = []
+        for target in state_point.targets:
+            observable = target.observable
+            if not isinstance(observable, RDF):
+                raise ValueError(
+                    f"targets: {type(observable).__name__} has no dilute limit here; DiluteEngine takes RDF targets only"
+                )
+            with torch.no_grad():
+                u = potential.function(observable.centers, observable.pair, float(state_point.kT))
+            values.append(torch.exp(-u / float(state_point.kT)))
+        density = state_point.system.n_atoms / float(state_point.system.get_volume()[0])
+        return Measurement(
+            values=tuple(values),
+            errors=tuple(torch.zeros_like(v) for v in values),
+            pressure=density * float(state_point.kT),
+            pressure_error=0.0,
+            kT=float(state_point.kT),
+            trajectory=None,
+        )

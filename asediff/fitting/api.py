@@ -1,0 +1,177 @@
+"""fit(): the verb that learns a potential, whatever the method."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from asediff.engines import Engine
+from asediff.fitting.result import FitResult
+from asediff.measurement import Measurement
+from asediff.neighbors import check_box
+from asediff.potentials.pair import PairPotential
+from asediff.targets import StatePoint
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Method(ABC):
+    """A rule that changes a potential until it meets its targets."""
+
+    @abstractmethod
+    def run(self, job: FitJob) -> str:
+        """Improve `job.potential` in place; returns why it stopped."""
+
+    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+        """The potential to start from; methods that make their own start override this."""
+        if potential is None:
+            raise ValueError(f"potential: missing; {type(self).__name__} needs a potential to start from")
+        return copy.deepcopy(potential)
+
+
+@dataclass(eq=False)
+class FitJob:
+    """The state of a fit under way: what a method reads, and where it writes progress and checkpoints."""
+
+    potential: PairPotential
+    state_points: list[StatePoint]
+    seed: int
+    folder: Path | None
+    resume: bool
+    progress: bool
+    history: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    md_steps: int = 0
+    seconds_before: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the fit so far, earlier parts of a resumed fit included."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def record(self, **row: float) -> None:
+        """Append a row to the history."""
+        self.history.append({**row, "md_steps": float(self.md_steps), "seconds": self.seconds})
+
+    def bar(self, total: int, done: int) -> tqdm:  # type: ignore[type-arg]
+        """A progress bar on standard error."""
+        return tqdm(total=total, initial=done, disable=not self.progress, dynamic_ncols=True)
+
+    def save_checkpoint(self, **state: Any) -> None:
+        """Write everything that is needed to go on, in one atomic step; does nothing without a folder."""
+        if self.folder is None:
+            return
+        state |= {
+            "potential": self.potential.state_dict(),
+            "n_knots": self.potential.n_knots,
+            "history": self.history,
+            "notes": self.notes,
+            "md_steps": self.md_steps,
+            "seconds": self.seconds,
+            "seed": self.seed,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / (CHECKPOINT + ".part")
+        torch.save(state, unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(self.folder / CHECKPOINT)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint when the fit resumes and there is one; restores potential, history and counters.
+
+        Raises:
+            ValueError: the checkpoint belongs to another potential or seed.
+        """
+        if not self.resume or self.folder is None or not (self.folder / CHECKPOINT).is_file():
+            return None
+        path = self.folder / CHECKPOINT
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["seed"] != self.seed:
+            raise ValueError(f"seed: {self.seed} differs from {state['seed']} of {path}; resume with the same seed")
+        try:
+            self.potential.load_state_dict(state["potential"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"resume: {path} was written by a fit of another potential; start anew in another folder"
+            ) from error
+        self.potential.n_knots = state["n_knots"]
+        self.history, self.notes = state["history"], state["notes"]
+        self.md_steps, self.seconds_before = state["md_steps"], state["seconds"]
+        return state
+
+
+def fit(
+    potential: PairPotential | None,
+    state_points: StatePoint | Sequence[StatePoint],
+    method: Method,
+    *,
+    validation: Engine | None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Learn a pair potential from observables.
+
+    Args:
+        potential: what to start from; it is copied, not changed. Methods that build their own start accept None.
+        state_points: one or several conditions with their targets; all are fitted at once.
+        method: `DiffSim(...)`, `Reweighting(...)`, `IBI(...)`, `IMC(...)`, ...
+        validation: engine of the independent run at each state point that the result reports; None leaves it out.
+        seed: of everything random; on the CPU the same seed repeats a fit bit for bit.
+        folder: where checkpoints go; None keeps none.
+        resume: go on from the checkpoint in `folder` (start anew when there is none).
+        progress: show a progress bar.
+
+    Returns:
+        The potential with its history and the measurements of the independent runs.
+
+    Raises:
+        ValueError: no state point or target, a box too small for the cutoff, a missing species or pair.
+    """
+    points = [state_points] if isinstance(state_points, StatePoint) else list(state_points)
+    if not points:
+        raise ValueError("state_points: empty; give at least one StatePoint")
+    for point in points:
+        if not point.targets:
+            raise ValueError(f"state_points: {point.name} has no target; give it at least one Target")
+    start = method.prepare(potential, points)
+    for point in points:
+        check_box(point.system.cell, point.system.pbc, start.cutoff)
+        start.tabulate(point.system, point.kT)
+    job = FitJob(start, points, seed, None if folder is None else Path(folder), resume, progress)
+    stopped = method.run(job)
+    seconds = job.seconds
+    begin = time.perf_counter()
+    measurements = validate(job.potential, points, validation, seed) if validation is not None else []
+    return FitResult(
+        potential=job.potential,
+        state_points=points if measurements else [],
+        method=method,
+        history=job.history,
+        measurements=measurements,
+        md_steps=job.md_steps,
+        wall_seconds=seconds,
+        validation_seconds=time.perf_counter() - begin,
+        seed=seed,
+        stopped=stopped,
+        notes=job.notes,
+    )
+
+
+def validate(
+    potential: PairPotential, state_points: Sequence[StatePoint], engine: Engine, seed: int
+) -> list[Measurement]:
+    """Independent runs of a potential: fresh velocities, own equilibration, seeds that no fit uses."""
+    return [engine.measure(potential, point, seed=1_000_003 + 7919 * seed + k) for k, point in enumerate(state_points)]

@@ -1,0 +1,313 @@
+"""DiffSim: gradient descent on the difference of observables, differentiated through the dynamics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asediff.adjoints import Adjoint, CheckpointAdjoint
+from asediff.fitting.api import FitJob, Method
+from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.integrators import NoseHooverChain
+from asediff.observables import Observable
+from asediff.simulate import InstabilityError, simulate
+from asediff.system import System
+from asediff.targets import StatePoint
+from asediff.trajectory import Trajectory
+
+MAX_RESTORES = 8
+
+
+@dataclass(frozen=True)
+class DiffSim(Method):
+    """Learn by differentiating through molecular dynamics (arXiv:2209.07679).
+
+    Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
+    targets, and takes an Adam step along the exact gradient. All state points (and `replicas` of each) run in one batch.
+
+    Args:
+        timestep: time unit.
+        epochs: number of updates.
+        steps: MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic.
+        save_every: steps between the frames that enter the loss.
+        replicas: independent copies of every state point; the gradient noise falls with their number.
+        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
+        learning_rate: of Adam.
+        patience: epochs without improvement before the learning rate is halved.
+        threshold: relative improvement of the smoothed loss that counts as one.
+        min_learning_rate: the fit ends when the rate falls below it.
+        clip: largest norm of the gradient over all parameters; larger ones are scaled down.
+        average: the result is the mean of the parameters over this last fraction of the epochs, which takes out the
+            noise of single updates; 0 keeps the last ones.
+        equilibration_steps: steps without gradient before the first epoch.
+        gradient: the adjoint that differentiates through the steps.
+        pretraining: start from Boltzmann inversion; None starts from the potential as it is.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    timestep: float
+    epochs: int = 500
+    steps: int = 120
+    save_every: int = 5
+    replicas: int = 1
+    tdamp: float | None = None
+    learning_rate: float = 2e-3
+    patience: int = 20
+    threshold: float = 1e-3
+    min_learning_rate: float = 1e-5
+    clip: float = 1.0
+    average: float = 0.2
+    equilibration_steps: int = 2000
+    gradient: Adjoint = field(default_factory=CheckpointAdjoint)
+    pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("timestep", "epochs", "steps", "save_every", "replicas", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
+        if self.save_every > self.steps:
+            raise ValueError(f"save_every: {self.save_every} exceeds steps ({self.steps}), so no frame is kept")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: {self.average} is not a fraction; give 0 <= average < 1")
+
+    def run(self, job: FitJob) -> str:
+        """See `Method.run`."""
+        return _Descent(self, job).run()
+
+
+class _Descent:
+    """One DiffSim fit under way."""
+
+    def __init__(self, method: DiffSim, job: FitJob) -> None:
+        self.method, self.job = method, job
+        self.potential = job.potential
+        self.batch = Batch.of(job.state_points, method.replicas)
+        tdamp = 100 * method.timestep if method.tdamp is None else method.tdamp
+        self.integrator = NoseHooverChain(method.timestep, kT=self.batch.kT, tdamp=tdamp)
+        self.parameters = [p for p in self.potential.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
+        self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
+        self.plateau = Plateau(method.patience, method.threshold)
+        self.mean: list[Tensor] | None = None
+        self.n_averaged = 0
+        self.epoch = 0
+        self.restores = 0
+        self.state: Trajectory
+
+    def run(self) -> str:
+        method, job = self.method, self.job
+        checkpoint = job.load_checkpoint()
+        if checkpoint is None:
+            self._begin()
+        else:
+            self._restore(checkpoint)
+        good = self._snapshot()
+        stopped = f"{method.epochs} epochs done"
+        with job.bar(method.epochs, self.epoch) as bar:
+            while self.epoch < method.epochs:
+                try:
+                    loss, norm = self._update()
+                except (InstabilityError, ArithmeticError) as error:
+                    self._restore_good(good, error)
+                    continue
+                good = self._snapshot()
+                self.epoch += 1
+                rate = self.optimizer.param_groups[0]["lr"]
+                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=rate)
+                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{rate:.1e}", refresh=False)
+                bar.update()
+                if self.epoch % method.checkpoint_every == 0:
+                    self._checkpoint()
+                if rate < method.min_learning_rate:
+                    stopped = f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
+                    break
+        self._checkpoint()
+        if self.mean is not None:
+            with torch.no_grad():
+                for parameter, mean in zip(self.parameters, self.mean, strict=True):
+                    parameter.copy_(mean)
+        error = self.potential.tabulation_error(float(self.batch.kT.min()))
+        job.notes.append(
+            f"tabulation error {error.energy:.1e} kT in u, {error.force:.1e} of the largest force, {error.n_knots} knots"
+        )
+        return stopped
+
+    def _begin(self) -> None:
+        method, job = self.method, self.job
+        if method.pretraining is not None:
+            misfit = method.pretraining.apply(self.potential, job.state_points)
+            job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
+        self.potential.refine(float(self.batch.kT.min()))
+        system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
+        with torch.no_grad():
+            self.state = simulate(system, self.potential, self.integrator, method.equilibration_steps)
+        job.md_steps += method.equilibration_steps * self.batch.system.n_systems
+
+    def _update(self) -> tuple[float, float]:
+        """One epoch; leaves everything as it was when the run or its gradient is not finite."""
+        method = self.method
+        self.optimizer.zero_grad()
+        trajectory = simulate(
+            self.state,
+            self.potential,
+            self.integrator,
+            method.steps,
+            save_every=method.save_every,
+            adjoint=method.gradient,
+        )
+        loss = self.batch.loss(trajectory)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, method.clip))
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise ArithmeticError(f"loss {value} and gradient norm {norm} are not finite")
+        self.optimizer.step()
+        self.state = trajectory.detach()[-1:]
+        self.job.md_steps += method.steps * self.batch.system.n_systems
+        if self.plateau.reached(value):
+            for group in self.optimizer.param_groups:
+                group["lr"] *= 0.5
+        if self.epoch + 1 > method.epochs * (1 - method.average):
+            self._average()
+        return value, norm
+
+    def _average(self) -> None:
+        self.n_averaged += 1
+        if self.mean is None:
+            self.mean = [p.detach().clone() for p in self.parameters]
+            return
+        for mean, parameter in zip(self.mean, self.parameters, strict=True):
+            mean += (parameter.detach() - mean) / self.n_averaged
+
+    def _snapshot(self) -> tuple[Any, Any, Trajectory]:
+        return (copy.deepcopy(self.potential.state_dict()), copy.deepcopy(self.optimizer.state_dict()), self.state)
+
+    def _restore_good(self, good: tuple[Any, Any, Trajectory], error: Exception) -> None:
+        """Go back to the last good state with half the learning rate and new velocities."""
+        self.restores += 1
+        if self.restores > MAX_RESTORES:
+            raise InstabilityError(self.method.timestep) from error
+        rate = 0.5 * self.optimizer.param_groups[0]["lr"]
+        self.potential.load_state_dict(good[0])
+        self.optimizer.load_state_dict(copy.deepcopy(good[1]))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
+        with torch.no_grad():
+            self.state = simulate(system, self.potential, self.integrator, self.method.steps)
+        self.job.notes.append(f"epoch {self.epoch + 1}: {error}; went back to the last good state at rate {rate:.2g}")
+
+    def _checkpoint(self) -> None:
+        self.job.save_checkpoint(
+            epoch=self.epoch,
+            restores=self.restores,
+            optimizer=self.optimizer.state_dict(),
+            plateau=self.plateau.state(),
+            mean=self.mean,
+            n_averaged=self.n_averaged,
+            positions=self.state.system.positions,
+            velocities=self.state.system.velocities,
+            thermostat=self.state.thermostat,
+            step=int(self.state.steps[-1]),
+        )
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.epoch, self.restores = saved["epoch"], saved["restores"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.plateau.restore(saved["plateau"])
+        self.mean, self.n_averaged = saved["mean"], saved["n_averaged"]
+        system = self.batch.system.replace(positions=saved["positions"], velocities=saved["velocities"])
+        blank = torch.zeros(1, system.n_systems, dtype=system.dtype)
+        self.state = Trajectory(
+            system=system,
+            positions=saved["positions"][None],
+            velocities=saved["velocities"][None],
+            steps=torch.tensor([saved["step"]]),
+            timestep=self.method.timestep,
+            potential_energy=blank,
+            pressure=blank,
+            thermostat=saved["thermostat"],
+        )
+
+
+class Plateau:
+    """Tells when a noisy loss, smoothed over about ten epochs, has stopped falling."""
+
+    def __init__(self, patience: int, threshold: float) -> None:
+        self.patience, self.threshold = patience, threshold
+        self.smooth = self.best = math.inf
+        self.waited = 0
+
+    def reached(self, loss: float) -> bool:
+        """Take the loss of one more epoch; true after `patience` epochs without improvement."""
+        self.smooth = loss if math.isinf(self.smooth) else 0.9 * self.smooth + 0.1 * loss
+        if self.smooth < self.best * (1 - self.threshold):
+            self.best, self.waited = self.smooth, 0
+            return False
+        self.waited += 1
+        if self.waited < self.patience:
+            return False
+        self.waited = 0
+        return True
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"smooth": self.smooth, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """From a checkpoint."""
+        self.smooth, self.best, self.waited = state["smooth"], state["best"], int(state["waited"])
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Replicas of all state points in one system, and the loss over them.
+
+    Attributes:
+        system: state point 0's replicas first, then state point 1's, ...
+        kT: `(n_systems,)`, energy.
+        groups: for each observable, the systems it is evaluated on and what their values are compared with.
+    """
+
+    system: System
+    kT: Tensor
+    state_points: Sequence[StatePoint]
+    replicas: int
+
+    @classmethod
+    def of(cls, state_points: Sequence[StatePoint], replicas: int) -> Batch:
+        """Copy every state point `replicas` times."""
+        system = System.concatenate([p.system for p in state_points for _ in range(replicas)])
+        kT = torch.tensor([float(p.kT) for p in state_points for _ in range(replicas)], dtype=system.dtype)
+        return cls(system, kT, state_points, replicas)
+
+    def loss(self, trajectory: Trajectory) -> Tensor:
+        """Σ over state points and targets of weight x loss, divided by the number of state points."""
+        total = torch.zeros((), dtype=self.system.dtype)
+        for observable, users in self._observables().items():
+            everyone = len({k for k, _ in users}) == len(self.state_points)
+            values = observable(trajectory) if everyone else None
+            for k, target in users:
+                first = k * self.replicas
+                if values is not None:
+                    own = values[first : first + self.replicas]
+                else:
+                    own = observable(trajectory.select(range(first, first + self.replicas)))
+                scale = self.state_points[k].weight * target.weight / len(self.state_points)
+                total = total + scale * target.loss(own.mean(0), target.reference.to(own), target.observable)
+        return total
+
+    def _observables(self) -> dict[Observable, list[tuple[int, Any]]]:
+        users: dict[Observable, list[tuple[int, Any]]] = {}
+        for k, point in enumerate(self.state_points):
+            for target in point.targets:
+                users.setdefault(target.observable, []).append((k, target))
+        return users

