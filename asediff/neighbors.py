@@ -84,7 +84,6 @@ class NeighborList:
         self.cutoff = cutoff
         self.skin = skin
         self.n_builds = 0
-        self._search = vesin.NeighborList(cutoff=cutoff + skin, full_list=False)
         self._neighbors: Neighbors | None = None
         self._made_for: System | None = None
 
@@ -139,9 +138,10 @@ class NeighborList:
         cells = system.cell.detach().double().cpu().numpy()
         periodic = system.pbc.cpu().numpy()
         offsets = system.offsets.tolist()
+        search = vesin.NeighborList(cutoff=self.cutoff + self.skin, full_list=False)
         pairs, shifts = [], []
         for k in range(system.n_systems):
-            found, images = self._search.compute(
+            found, images = search.compute(
                 points=points[offsets[k] : offsets[k + 1]],
                 box=cells[k],
                 periodic=periodic[k],
