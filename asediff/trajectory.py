@@ -29,6 +29,8 @@ class Trajectory:
         potential_energy: `(n_frames, n_systems)`, energy.
         pressure: `(n_frames, n_systems)`, energy / length^3; the kinetic part is included.
         conserved: `(n_frames, n_systems)`, energy that the integrator conserves, or None.
+        thermostat: `(n_systems, 2, tchain)`, positions and rates of the thermostat after the last step, from which
+            a run continues, or None.
     """
 
     system: System
@@ -66,6 +68,11 @@ class Trajectory:
                     f"{name}: on {value.device} while the system is on {self.system.device}; "
                     "move all tensors to one device"
                 )
+        if self.thermostat is not None and tuple(self.thermostat.shape[:2]) != (n_systems, 2):
+            raise ValueError(
+                f"thermostat: shape {tuple(self.thermostat.shape)} does not fit {n_systems} systems; "
+                f"give ({n_systems}, 2, tchain)"
+            )
         if self.steps.dtype != torch.int64:
             raise ValueError(f"steps: type {self.steps.dtype} instead of torch.int64; use .to(torch.int64)")
         if n_frames > 1 and not bool((self.steps[1:] > self.steps[:-1]).all()):
@@ -106,9 +113,7 @@ class Trajectory:
         if not self.n_frames:
             return f"Trajectory(0 frames, {self.system!r})"
         first, last = int(self.steps[0]), int(self.steps[-1])
-        return (
-            f"Trajectory({self.n_frames} frames, steps {first}-{last} of {self.timestep:g}, {self.system!r})"
-        )
+        return f"Trajectory({self.n_frames} frames, steps {first}-{last} of {self.timestep:g}, {self.system!r})"
 
     def __iter__(self) -> Iterator[System]:
         return (self.frame(k) for k in range(self.n_frames))
@@ -120,9 +125,7 @@ class Trajectory:
         reaches the end.
         """
         if not isinstance(frames, slice):
-            raise TypeError(
-                f"frames: {frames!r} is not a slice; use trajectory.frame({frames!r}) for one frame"
-            )
+            raise TypeError(f"frames: {frames!r} is not a slice; use trajectory.frame({frames!r}) for one frame")
         chosen = range(self.n_frames)[frames]
         if chosen.step < 0:
             raise ValueError(f"frames: step {chosen.step} runs back in time; give a step above zero")
@@ -162,11 +165,14 @@ class Trajectory:
         """Return the trajectory of some of the systems, in the order given.
 
         Raises:
-            ValueError: no system is named, or one is out of range.
+            ValueError: If no system is named, or one is out of range.
         """
         chosen = list(systems)
         if not chosen or not all(0 <= k < self.n_systems for k in chosen):
-            raise ValueError(f"systems: {chosen} are not systems of a batch of {self.n_systems}; give 0 ... n_systems - 1")
+            raise ValueError(
+                f"systems: {chosen} does not name systems of a batch of {self.n_systems}; "
+                f"give one or more of 0 ... {self.n_systems - 1}"
+            )
         offsets = self.system.offsets.tolist()
         atoms = torch.cat([torch.arange(offsets[k], offsets[k + 1], device=self.system.device) for k in chosen])
         return Trajectory(

@@ -25,6 +25,7 @@ def make(n_frames=6, *, start=0, every=10, conserved=True, seed=0) -> Trajectory
         potential_energy=random(n_frames, 2),
         pressure=random(n_frames, 2),
         conserved=random(n_frames, 2) if conserved else None,
+        thermostat=random(2, 2, 3) if conserved else None,
     )
 
 
@@ -64,6 +65,8 @@ def test_slices():
     assert part.steps.tolist() == [20, 30, 40]
     assert torch.equal(part.positions, trajectory.positions[1:4])
     assert torch.equal(part.system.positions, trajectory.positions[3])
+    assert part.thermostat is None
+    assert trajectory[2:].thermostat is trajectory.thermostat
     assert trajectory[2:].system is trajectory.system
     assert trajectory[::2].steps.tolist() == [10, 30, 50]
     assert len(trajectory[4:2]) == 0
@@ -79,6 +82,20 @@ def test_discard_keeps_the_final_state():
     assert trajectory.discard(2).system is trajectory.system
     with pytest.raises(ValueError, match="discarding 6 of 6 frames leaves none"):
         trajectory.discard(6)
+
+
+def test_select_takes_systems_in_the_order_given():
+    trajectory = make()
+    turned = trajectory.select([1, 0])
+    assert torch.equal(turned.system.counts, trajectory.system.counts.flip(0))
+    assert torch.equal(turned.potential_energy, trajectory.potential_energy.flip(1))
+    assert torch.equal(turned.thermostat, trajectory.thermostat.flip(0))
+    assert same(turned.select([1, 0]), trajectory)
+    one = trajectory.select([1])
+    torch.testing.assert_close(one.kinetic_energy[:, 0], trajectory.kinetic_energy[:, 1])
+    for wrong in ([], [2], [-1]):
+        with pytest.raises(ValueError, match="does not name systems of a batch of 2"):
+            trajectory.select(wrong)
 
 
 def test_concatenate_undoes_slices():
@@ -127,6 +144,9 @@ def test_saved_bit_for_bit(tmp_path, conserved):
     assert same(loaded, trajectory)
     assert loaded.timestep == trajectory.timestep
     assert torch.equal(loaded.system.velocities, trajectory.system.velocities)
+    assert (loaded.thermostat is None) == (not conserved)
+    if conserved:
+        assert torch.equal(loaded.thermostat, trajectory.thermostat)
     assert torch.equal(loaded.system.pbc, trajectory.system.pbc)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["other.npz", "run.npz"]
 
@@ -152,6 +172,7 @@ def test_to_and_detach():
         ({"velocities": torch.zeros(5, 6, 3, dtype=torch.float64)}, "velocities: shape"),
         ({"pressure": torch.zeros(6, dtype=torch.float64)}, "pressure: shape"),
         ({"conserved": torch.zeros(6, 1, dtype=torch.float64)}, "conserved: shape"),
+        ({"thermostat": torch.zeros(1, 2, 3, dtype=torch.float64)}, "thermostat: shape"),
         ({"steps": torch.arange(6.0)}, "steps: type"),
         ({"steps": torch.tensor([1, 2, 3, 3, 4, 5])}, "steps: do not ascend"),
     ],
