@@ -142,7 +142,7 @@ def test_convergence(norm, tmp_path):
     write_table(tmp_path / "tgt.tab", target)
     write_table(tmp_path / "new.tab", current)
     operation = ["--sum", "--withflag", "i", "--op", "d" if norm == 1 else "d2"]
-    printed = run(tmp_path, "csg_call", "--quiet", "table", "combine", *operation, "new.tab", "tgt.tab")
+    printed = run(tmp_path, "csg_call", "table", "combine", *operation, "new.tab", "tgt.tab")
     assert votca.convergence(target, current, norm) == pytest.approx(float(printed.split()[-1]), rel=EXACT)
 
 
