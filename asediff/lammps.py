@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asediff.lammps_files import Box, parse_log, read_dump, species_of, write_data
+from asediff.lammps_files import Box, Dump, parse_log, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
 from asediff.system import System
 from asediff.tables import PairTable, pair_section, write_tables
@@ -148,11 +148,11 @@ def _read(path: Path) -> str:
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
-def read_trajectory(dump: str | Path, log: str, system: System, box: Box, units: str, timestep: float) -> Trajectory:
+def read_trajectory(frames: Dump, log: str, system: System, box: Box, units: str, timestep: float) -> Trajectory:
     """The recorded run of an input file as a `Trajectory` in internal units.
 
     Args:
-        dump: dump file with xu yu zu vx vy vz, its first frame at step 0 (left out, as in torch).
+        frames: dump with xu yu zu vx vy vz; a frame at step 0 is left out, as in torch.
         log: text of the log; the last run in it has the rows of the same steps.
         system: its masses, numbers, cell, type and device are taken over; atoms in order of LAMMPS' ids.
         box: leads from LAMMPS' frame of reference to the system's.
@@ -163,14 +163,13 @@ def read_trajectory(dump: str | Path, log: str, system: System, box: Box, units:
         ValueError: dump and log do not belong together.
     """
     style = LammpsUnits.named(units)
-    frames = read_dump(dump)
     kept = frames.steps > 0
     steps = frames.steps[kept]
     thermo = parse_log(log)[-1]
     rows = np.searchsorted(thermo["Step"], steps)
     if not kept.any() or rows.max() >= len(thermo["Step"]) or (thermo["Step"][rows] != steps).any():
         raise ValueError(
-            f"dump: {dump} has {len(steps)} frames after step 0 that are not in the log; use thermo = dump"
+            f"frames: {len(steps)} after step 0, not all of them in the log; print thermo as often as the dump"
         )
 
     def tensor(values: np.ndarray) -> torch.Tensor:
@@ -341,7 +340,7 @@ class LammpsEngine:
         }
         path = Path(self.input) if Path(self.input).is_file() else lammps_input(self.input)
         log = run_lammps(path, variables, folder, threads=self.threads, timeout=self.timeout)
-        return read_trajectory(folder / "cg.dump", log, system, box, self.units, self.timestep)
+        return read_trajectory(read_dump(folder / "cg.dump"), log, system, box, self.units, self.timestep)
 
 
 def tables_of_system(tables: Mapping[str, PairTable], system: System) -> dict[str, PairTable]:

@@ -1,11 +1,12 @@
 """Pair potentials on a grid, and LAMMPS' table files of them.
 
-`pair_style table spline N` builds, from N points equidistant in r², the C2 cubic spline of u(r²) whose end slopes follow
-from the forces. That spline is unique, and it is the one that asediff simulates with: a table written on the knots of
-the simulated spline is not refitted, and LAMMPS' energies agree to round-off. (At the edge of the core, where the wall
-joins with a jump of the curvature, LAMMPS' spline rings; the ringing falls 3.7-fold per point, long before any distance
-that is visited.) LAMMPS splines the forces separately, so between knots they differ by O(spacing³) from the derivative
-of the energy. Lennard-Jones liquid, rho 0.7, T 1.0, 500 atoms, 10 frames, 114,000 pairs:
+`pair_style table spline N` builds, from N points equidistant in r², the C2 cubic spline of u(r²) whose end
+slopes follow from the forces. That spline is unique, and it is the one that asediff simulates with: a table
+written on the knots of the simulated spline is not refitted, and LAMMPS' energies agree to round-off. (At the
+edge of the core, where the wall joins with a jump of the curvature, LAMMPS' spline rings; the ringing falls
+3.7-fold per point, long before any distance that is visited.) LAMMPS splines the forces separately, so
+between knots they differ by O(spacing³) from the derivative of the energy. Lennard-Jones liquid, rho 0.7, T
+1.0, 500 atoms, 10 frames, 114,000 pairs:
 
 | pair_style table | N    | largest error of a pair's energy | of a force on an atom |
 | ---------------- | ---- | -------------------------------- | --------------------- |
