@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from asediff.integrators import State, Stepper
 
@@ -48,15 +49,11 @@ class Problem:
 
     def advance(self, state: State, force: Tensor, step: int) -> tuple[State, Tensor]:
         """Step number `step` (counted from 0), with parameters as they stand."""
-        return self.stepper.step(
-            state, force, lambda x: self.forces(x, self.parameters), self.first_step + step
-        )
+        return self.stepper.step(state, force, lambda x: self.forces(x, self.parameters), self.first_step + step)
 
     def retreat(self, state: State, force: Tensor, step: int) -> tuple[State, Tensor]:
         """Undo step number `step`."""
-        return self.stepper.step_back(
-            state, force, lambda x: self.forces(x, self.parameters), self.first_step + step
-        )
+        return self.stepper.step_back(state, force, lambda x: self.forces(x, self.parameters), self.first_step + step)
 
     def saves(self, step: int) -> bool:
         """Whether the state after `step` steps is a frame."""
@@ -71,6 +68,11 @@ class Adjoint(ABC):
         """Take the steps; the recording is differentiable in the start and in the parameters."""
 
 
+def _check_interval(name: str, steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"{name}: {steps} is not a number of steps; give at least 1")
+
+
 def _take_steps(problem: Problem, state: State, visit: Callable[[int, State], None]) -> State:
     force = problem.forces(state.positions, problem.parameters)
     for step in range(problem.n_steps):
@@ -80,13 +82,12 @@ def _take_steps(problem: Problem, state: State, visit: Callable[[int, State], No
     return state
 
 
-def _record(
-    problem: Problem, start: State, also: Callable[[int, State], None] = lambda step, state: None
-) -> Recording:
+def _record(problem: Problem, start: State, also: Callable[[int, State], None] | None = None) -> Recording:
     frames: list[State] = []
 
     def visit(step: int, state: State) -> None:
-        also(step, state)
+        if also is not None:
+            also(step, state)
         if problem.saves(step):
             frames.append(state)
 
@@ -122,9 +123,7 @@ class CheckpointAdjoint(Adjoint):
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
-            raise ValueError(
-                f"every: {self.every} is not a number of steps; give at least 1, or None for sqrt(steps)"
-            )
+            raise ValueError(f"every: {self.every} is not a number of steps; give at least 1, or None for sqrt(steps)")
 
     def interval(self, n_steps: int) -> int:
         """Steps between snapshots of a run of n_steps."""
@@ -151,10 +150,7 @@ class ReversibleAdjoint(Adjoint):
     snapshot_every: int = 250
 
     def __post_init__(self) -> None:
-        if self.snapshot_every < 1:
-            raise ValueError(
-                f"snapshot_every: {self.snapshot_every} is not a number of steps; give at least 1"
-            )
+        _check_interval("snapshot_every", self.snapshot_every)
 
     def run(self, problem: Problem, start: State) -> Recording:
         """See `Adjoint.run`."""
@@ -175,6 +171,9 @@ class BacksolveAdjoint(Adjoint):
     """
 
     snapshot_every: int = 250
+
+    def __post_init__(self) -> None:
+        _check_interval("snapshot_every", self.snapshot_every)
 
     def run(self, problem: Problem, start: State) -> Recording:
         """See `Adjoint.run`; Langevin dynamics is refused, since a stochastic equation has no such adjoint."""
@@ -203,7 +202,7 @@ class _Walk(ABC):
         step: int,
         before: State,
         after: State,
-        cotangent: list[Tensor],  # noqa: ARG002
+        cotangent: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Cotangents of the state before the step and of the parameters, from those of the state after it."""
         with torch.enable_grad():
@@ -226,7 +225,7 @@ class _Walk(ABC):
 
 
 class _Replay(_Walk):
-    def states_back(self, problem: Problem, final: State) -> Any:  # noqa: ARG002
+    def states_back(self, problem: Problem, final: State) -> Any:
         for begin in reversed(range(0, problem.n_steps, self.snapshot_every)):
             state = self.snapshots[begin]
             states = [state]
@@ -264,9 +263,7 @@ class _Backsolve(_StepBack):
         return [c + dt * f for c, f in zip(cotangent, full, strict=True)], [dt * p for p in parameters]
 
     @staticmethod
-    def _field_adjoint(
-        problem: Problem, state: State, cotangent: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def _field_adjoint(problem: Problem, state: State, cotangent: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """λ ∂f/∂y and λ ∂f/∂θ of the equations of motion dy/dt = f(y, θ)."""
         with torch.enable_grad():
             leaves = State(*(t.detach().requires_grad_() for t in state))
@@ -301,6 +298,7 @@ class _StepsFunction(torch.autograd.Function):
         return *recording.frames, *(t.clone() for t in recording.final)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         frames, cotangent = gradients[:3], list(gradients[3:])
         problem: Problem = ctx.problem
@@ -317,5 +315,8 @@ class _StepsFunction(torch.autograd.Function):
 
 
 def _run_in_function(walk: _Walk, problem: Problem, start: State) -> Recording:
+    if not (torch.is_grad_enabled() and any(t.requires_grad for t in (*start, *problem.parameters))):
+        with torch.no_grad():
+            return _record(problem, start)
     tensors = _StepsFunction.apply(walk, problem, *start, *problem.parameters)
     return Recording(State(*tensors[:3]), State(*tensors[3:]))

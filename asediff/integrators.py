@@ -9,6 +9,7 @@ so that an adjoint can walk it in either direction. Half a kick is v += (dt/2) F
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,16 +26,34 @@ Forces = Callable[[Tensor], Tensor]
 
 
 class State(NamedTuple):
-    """What a step maps: positions and velocities `(n_atoms, 3)`, thermostat `(n_systems, 2, tchain)` (ξ and its rate)."""
+    """What a step maps: positions, velocities `(n_atoms, 3)`, thermostat `(n_systems, 2, tchain)` (ξ and its rate)."""
 
     positions: Tensor
     velocities: Tensor
     thermostat: Tensor
 
 
-def _check(name: str, value: float, *, minimum: float = 0.0) -> None:
-    if not value > minimum:
-        raise ValueError(f"{name}: {value} is not larger than {minimum}; give a positive number")
+def _check(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: {value} is not a positive finite number; give {name} > 0")
+
+
+def _check_temperature(name: str, value: float | Tensor) -> None:
+    numbers = torch.as_tensor(value)
+    if not bool((torch.isfinite(numbers) & (numbers > 0)).all()):
+        raise ValueError(f"{name}: {numbers.tolist()} is not a temperature; give a finite number above zero")
+
+
+def _per_system(kT: float | Tensor, system: System) -> Tensor:
+    """kT as `(n_systems,)` in the type and on the device of the system."""
+    value = torch.as_tensor(kT, dtype=system.dtype, device=system.device)
+    if value.ndim > 1 or (value.ndim == 1 and len(value) not in (1, system.n_systems)):
+        raise ValueError(
+            f"kT: shape {tuple(value.shape)} does not fit {system.n_systems} systems; "
+            f"give one number or a tensor of shape ({system.n_systems},)"
+        )
+    _check_temperature("kT", value)
+    return value.expand(system.n_systems).contiguous()
 
 
 @dataclass(frozen=True)
@@ -75,8 +94,8 @@ class Thermostatted(Integrator):
             raise ValueError("kT, temperature_K: both are given; give exactly one")
         for name in ("kT", "temperature_K"):
             value = getattr(self, name)
-            if value is not None and not bool((torch.as_tensor(value) > 0).all()):
-                raise ValueError(f"{name}: {value} is not positive; give a temperature above zero")
+            if value is not None:
+                _check_temperature(name, value)
 
     def thermal_energy(self, system: System, kT: Tensor | float | None) -> Tensor:
         """kT of each system `(n_systems,)`; the integrator's own, or the one handed in."""
@@ -86,8 +105,7 @@ class Thermostatted(Integrator):
         value = own if own is not None else kT
         if value is None:
             raise ValueError("kT: missing; give the integrator kT (energy) or temperature_K")
-        value = torch.as_tensor(value, dtype=system.dtype, device=system.device)
-        return value.expand(system.n_systems).contiguous()
+        return _per_system(value, system)
 
 
 @dataclass(frozen=True)
@@ -96,10 +114,7 @@ class VelocityVerlet(Integrator):
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`; kT is only remembered for temperature-dependent potentials."""
-        thermal = None
-        if kT is not None:
-            thermal = torch.as_tensor(kT, dtype=system.dtype, device=system.device).expand(system.n_systems)
-        return Stepper(self.timestep, system, thermal)
+        return Stepper(self.timestep, system, None if kT is None else _per_system(kT, system))
 
 
 @dataclass(frozen=True)
@@ -107,28 +122,31 @@ class NoseHooverChain(Thermostatted):
     """Nosé-Hoover chain thermostat: constant temperature, deterministic, time-reversible.
 
     Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996), one half chain update before and one after a
-    velocity-Verlet step. Q_1 = N_f kT tdamp², Q_j = kT tdamp², N_f = 3 n - 3 for each system of n atoms.
+    velocity-Verlet step. Q_1 = N_f kT tdamp², Q_j = kT tdamp², N_f = 3 n - 3 for each system of n atoms: the centre of
+    mass must be at rest, as `System.thermalized` leaves it, and stays so.
 
     Args:
         timestep: time unit.
         kT: see `Thermostatted`.
         temperature_K: see `Thermostatted`.
-        tdamp: relaxation time of the thermostat, time unit; about 100 timesteps.
+        tdamp: relaxation time of the thermostat, time unit; default 100 timesteps.
         tchain: number of thermostats in the chain, at least 1.
     """
 
-    tdamp: float = 0.5
+    tdamp: float | None = None
     tchain: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("tdamp", self.tdamp)
+        if self.tdamp is not None:
+            _check("tdamp", self.tdamp)
         if self.tchain < 1:
             raise ValueError(f"tchain: {self.tchain} is too short; give at least 1")
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
-        return ChainStepper(self.timestep, system, self.thermal_energy(system, kT), self.tdamp, self.tchain)
+        tdamp = 100.0 * self.timestep if self.tdamp is None else self.tdamp
+        return ChainStepper(self.timestep, system, self.thermal_energy(system, kT), tdamp, self.tchain)
 
 
 @dataclass(frozen=True)
@@ -142,7 +160,8 @@ class Langevin(Thermostatted):
         kT: see `Thermostatted`.
         temperature_K: see `Thermostatted`.
         friction: 1/time unit.
-        seed: of the noise; system k of a batch uses seed + k.
+        seed: of the noise, 0 <= seed < 2^62; system k of a batch uses seed + k, so that a batch equals its members.
+            Independent runs of batches need seeds farther apart than the number of systems.
     """
 
     friction: float = 1.0
@@ -151,12 +170,12 @@ class Langevin(Thermostatted):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check("friction", self.friction)
+        if not 0 <= self.seed < 2**62:
+            raise ValueError(f"seed: {self.seed} is not within 0..2^62; give a non-negative whole number")
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
-        return LangevinStepper(
-            self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed
-        )
+        return LangevinStepper(self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed)
 
 
 class Stepper:
@@ -185,16 +204,14 @@ class Stepper:
 
     def start(self, system: System) -> State:
         """State at rest of the thermostat."""
-        return State(
-            system.positions, system.velocities, system.positions.new_zeros(self.n_systems, 2, self.tchain)
-        )
+        return State(system.positions, system.velocities, system.positions.new_zeros(self.n_systems, 2, self.tchain))
 
     def first(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
         """Half kick with the old forces (`backward`: with a negative time step)."""
         dt = -self.timestep if backward else self.timestep
         return state._replace(velocities=state.velocities + 0.5 * dt * forces / self.masses)
 
-    def move(self, state: State, step: int, *, backward: bool = False) -> State:  # noqa: ARG002
+    def move(self, state: State, step: int, *, backward: bool = False) -> State:
         """Drift; `backward` undoes it."""
         dt = -self.timestep if backward else self.timestep
         return state._replace(positions=state.positions + dt * state.velocities)
@@ -262,9 +279,7 @@ class ChainStepper(Stepper):
                 rates[j] = rates[j] + 0.5 * delta * self._pull(j, rates, twice_kinetic)
             else:
                 friction = torch.exp(-0.25 * delta * rates[j + 1])
-                rates[j] = (
-                    rates[j] * friction + 0.5 * delta * self._pull(j, rates, twice_kinetic)
-                ) * friction
+                rates[j] = (rates[j] * friction + 0.5 * delta * self._pull(j, rates, twice_kinetic)) * friction
 
         for j in range(last, -1, -1):
             push(j)
@@ -296,9 +311,7 @@ class ChainStepper(Stepper):
         pulls = [self._pull(j, chain, twice_kinetic) for j in range(self.tchain)]
         pulls = [p - chain[j] * chain[j + 1] if j + 1 < self.tchain else p for j, p in enumerate(pulls)]
         acceleration = forces / self.masses - chain[0][self.system_idx][:, None] * state.velocities
-        return State(
-            state.velocities, acceleration, torch.stack([state.thermostat[:, 1], torch.stack(pulls, -1)], 1)
-        )
+        return State(state.velocities, acceleration, torch.stack([state.thermostat[:, 1], torch.stack(pulls, -1)], 1))
 
     def conserved(self, state: State, potential_energy: Tensor) -> Tensor:
         """Kinetic + potential energy + Σ Q_j v_j²/2 + N_f kT ξ_1 + kT Σ_{j>1} ξ_j."""
@@ -316,11 +329,10 @@ class LangevinStepper(Stepper):
     def __init__(self, timestep: float, system: System, kT: Tensor, friction: float, seed: int) -> None:
         super().__init__(timestep, system, kT)
         self.friction = friction
-        self.seeds = seed + torch.arange(self.n_systems, dtype=torch.int64)
+        self.seeds = seed + torch.arange(self.n_systems, dtype=torch.int64, device=system.device)
         self.n_dof = (3.0 * system.counts).to(system.dtype)
-        offsets = torch.cat([system.counts.new_zeros(1), system.counts.cumsum(0)[:-1]])
-        self.atom_in_system = torch.arange(system.n_atoms, device=system.device) - offsets[system.system_idx]
-        self.decay = float(torch.exp(torch.tensor(-friction * timestep, dtype=torch.float64)))
+        self.atom_in_system = torch.arange(system.n_atoms, device=system.device) - system.offsets[system.system_idx]
+        self.decay = math.exp(-friction * timestep)
         self.spread = torch.sqrt(kT[system.system_idx][:, None] * (1.0 - self.decay**2) / self.masses)
 
     def rates(self, state: State, forces: Tensor) -> State:

@@ -50,8 +50,8 @@ def simulate(
         integrator: time stepper, such as `NoseHooverChain(timestep=0.005, kT=1.0)`.
         steps: number of time steps.
         save_every: a frame is kept after every so many steps, a divisor of `steps`; default: one frame, at the end.
-        adjoint: how the gradient is computed; default `ReversibleAdjoint()`. Without any tensor that requires a gradient
-            (or under `torch.no_grad()`) nothing is kept for one.
+        adjoint: how the gradient is computed; default `ReversibleAdjoint()`. Without any tensor that requires a
+            gradient (or under `torch.no_grad()`) nothing is kept for one.
         kT: energy, number or `(n_systems,)`; for an integrator without a temperature of its own, and for
             temperature-dependent potentials in the microcanonical ensemble.
         skin: margin of the neighbor list, length; it changes the speed, not the result.
@@ -68,8 +68,8 @@ def simulate(
     save_every = steps if save_every is None else save_every
     if not 1 <= save_every <= steps or steps % save_every:
         raise ValueError(
-            f"save_every: {save_every} does not divide steps ({steps}); choose a divisor, so that the last frame is the "
-            "last state"
+            f"save_every: {save_every} does not divide steps ({steps}); choose a divisor, so that the last frame is "
+            "the last state"
         )
     adjoint = ReversibleAdjoint() if adjoint is None else adjoint
     system = start.system if isinstance(start, Trajectory) else start

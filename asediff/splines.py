@@ -8,6 +8,7 @@ and the spline is linear in the knot values, so dL/d(knots) follows exactly from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ from asediff.system import System
 
 
 class _SlopeSystem(torch.autograd.Function):
-    """Solve the tridiagonal system [1 4 1] x = b along the last axis; linear and symmetric, so it is its own adjoint."""
+    """Solve the tridiagonal system [1 4 1] x = b along the last axis; symmetric, so it is its own adjoint."""
 
     @staticmethod
-    def forward(ctx, right_hand_side: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, right_hand_side: Tensor) -> Tensor:  # noqa: ARG004
         b = right_hand_side.detach().to("cpu", torch.float64).numpy()
         n = b.shape[-1]
         bands = np.empty((2, n))
@@ -32,7 +33,7 @@ class _SlopeSystem(torch.autograd.Function):
         return torch.from_numpy(np.ascontiguousarray(x)).to(right_hand_side)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # noqa: ARG004
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         return _SlopeSystem.apply(gradient)
 
 
@@ -57,14 +58,10 @@ def clamped_spline(values: Tensor, first_slope: Tensor, last_slope: Tensor, spac
     ends[..., 0] = spacing * first_slope
     ends[..., -1] = ends[..., -1] + spacing * last_slope
     interior = _SlopeSystem.apply(right - ends)
-    slopes = torch.cat(
-        [(spacing * first_slope)[..., None], interior, (spacing * last_slope)[..., None]], dim=-1
-    )
+    slopes = torch.cat([(spacing * first_slope)[..., None], interior, (spacing * last_slope)[..., None]], dim=-1)
     rise = values[..., 1:] - values[..., :-1]
     left, righter = slopes[..., :-1], slopes[..., 1:]
-    return torch.stack(
-        [values[..., :-1], left, 3 * rise - 2 * left - righter, left + righter - 2 * rise], dim=-1
-    )
+    return torch.stack([values[..., :-1], left, 3 * rise - 2 * left - righter, left + righter - 2 * rise], dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +141,7 @@ class PairSpline:
         """Displacements `(n_pairs, 3)`, squared distances `(n_pairs,)` and tables `(n_pairs,)` of a half list."""
         displacement = neighbors.displacements(system)
         types = self.types(system)
-        table = self.table_index[
-            system.system_idx[neighbors.first], types[neighbors.first], types[neighbors.second]
-        ]
+        table = self.table_index[system.system_idx[neighbors.first], types[neighbors.first], types[neighbors.second]]
         return displacement, (displacement * displacement).sum(-1), table
 
     def energy(self, system: System, neighbors: Neighbors) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ class Potential(nn.Module, ABC):
     """Energy of every system in a batch; forces follow by differentiation.
 
     Subclasses set `cutoff` (length; beyond it atoms do not interact) and define `energy`. Potentials add: `a + b` is
-    a potential with the larger cutoff.
+    a potential with the larger cutoff. (Two pair potentials of one cutoff are better joined by adding their radial
+    functions: a sum of potentials does not run in the fused kernels.)
     """
 
     cutoff: float
@@ -33,9 +35,7 @@ class Potential(nn.Module, ABC):
             `(n_systems,)`, energy; differentiable in positions, cell and parameters.
         """
 
-    def energy_forces(
-        self, system: System, neighbors: Neighbors, kT: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def energy_forces(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy `(n_systems,)` and forces `(n_atoms, 3)` = -dE/dx.
 
         Forces stay differentiable when grad mode is on.
@@ -46,7 +46,11 @@ class Potential(nn.Module, ABC):
             if not positions.requires_grad:
                 positions = positions.detach().requires_grad_()
             energy = self.energy(system.replace(positions=positions), neighbors, kT)
-            (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=keep_graph)
+            if not energy.requires_grad:
+                return energy, torch.zeros_like(positions)
+            (gradient,) = torch.autograd.grad(
+                energy.sum(), positions, create_graph=keep_graph, allow_unused=True, materialize_grads=True
+            )
         return (energy if keep_graph else energy.detach()), -gradient
 
     def __add__(self, other: Potential) -> Potential:
@@ -65,7 +69,5 @@ class SumPotential(Potential):
 
     def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
         """Sum of the terms' energies, `(n_systems,)`; see `Potential.energy`."""
-        total = self.terms[0].energy(system, neighbors, kT)
-        for term in self.terms[1:]:
-            total = total + term.energy(system, neighbors, kT)
-        return total
+        energies = [cast(Potential, term).energy(system, neighbors, kT) for term in self.terms]
+        return torch.stack(energies).sum(0)

@@ -22,12 +22,9 @@ from asediff.potentials.truncation import ForceShifted, Shifted, Switched, Trunc
 
 FORMAT = 1
 _RADIALS: dict[str, type[Radial]] = {
-    c.__name__: c
-    for c in (LennardJones, ModifiedMorse, NeuralRadial, Repulsion, TabulatedRadial, TemperatureDependent)
+    c.__name__: c for c in (LennardJones, ModifiedMorse, NeuralRadial, Repulsion, TabulatedRadial, TemperatureDependent)
 }
-_TRUNCATIONS: dict[str, type[Truncation]] = {
-    c.__name__: c for c in (Truncated, Shifted, ForceShifted, Switched)
-}
+_TRUNCATIONS: dict[str, type[Truncation]] = {c.__name__: c for c in (Truncated, Shifted, ForceShifted, Switched)}
 
 
 def _describe(radial: Radial) -> dict[str, Any]:
@@ -42,7 +39,9 @@ def _describe(radial: Radial) -> dict[str, Any]:
 
 
 def _build(description: dict[str, Any]) -> Radial:
-    arguments = {k: _build(v) if isinstance(v, dict) else v for k, v in description.items() if k != "kind"}
+    arguments: dict[str, Any] = {
+        k: _build(v) if isinstance(v, dict) else v for k, v in description.items() if k != "kind"
+    }
     if description["kind"] == "Sum":
         return Sum(*(_build(term) for term in arguments["terms"]))
     if "dtype" in arguments:
@@ -70,7 +69,7 @@ def build_potential(description: dict[str, Any]) -> PairPotential:
     kind = description["truncation"]["kind"]
     truncation = _TRUNCATIONS[kind](**{k: v for k, v in description["truncation"].items() if k != "kind"})
     potential = PairPotential(
-        radials["all"] if "all" in radials else {tuple(name.split("-")): r for name, r in radials.items()},  # type: ignore[misc]
+        radials["all"] if "all" in radials else {tuple(name.split("-")): r for name, r in radials.items()},
         description["cutoff"],
         truncation=truncation,
         core=description["core"],
@@ -101,7 +100,5 @@ def load_potential(path: str | Path) -> PairPotential:
             f"path: {path} is not a saved potential ({error}); give a file written by save_potential"
         ) from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(
-            f"path: {path} is not a saved potential of format {FORMAT}; save it again with this version"
-        )
+        raise ValueError(f"path: {path} is not a saved potential of format {FORMAT}; save it again with this version")
     return build_potential(description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ class NeuralRadial(Radial):
         dtype: of the weights; r is converted and the result returned in r's type.
     """
 
+    centers: Tensor
+
     def __init__(
         self,
         r_max: float,
@@ -61,7 +64,7 @@ class NeuralRadial(Radial):
         width = 4 * spacing if width is None else width
         if not width > 0:
             raise ValueError(f"width: {width} is not positive; give a length > 0")
-        self._config = {
+        self._config: dict[str, Any] = {
             "r_max": float(r_max),
             "n_basis": int(n_basis),
             "width": float(width),
@@ -78,14 +81,14 @@ class NeuralRadial(Radial):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = [n_basis, *self._config["hidden"]]
-            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+            for n_in, n_out in itertools.pairwise(sizes):
                 layers += [nn.Linear(n_in, n_out, dtype=dtype), ACTIVATIONS[activation]()]
             last = nn.Linear(sizes[-1], 1, dtype=dtype)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(*layers, last)
 
-    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:
         """See the class."""
         x = (r.to(self.centers.dtype)[:, None] - self.centers) * torch.exp(-self.log_widths)
         return self.scale * self.mlp(torch.exp(-0.5 * x * x))[:, 0].to(r.dtype)

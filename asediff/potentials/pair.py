@@ -44,9 +44,7 @@ def pair_name(first: str, second: str) -> str:
     """Name of a pair of species, such as `Ar-Kr`, lighter element first."""
     for symbol in (first, second):
         if symbol not in atomic_numbers:
-            raise ValueError(
-                f"pair: {symbol!r} is not a chemical symbol; name a bead after an element, such as 'O'"
-            )
+            raise ValueError(f"pair: {symbol!r} is not a chemical symbol; name a bead after an element, such as 'O'")
     return "-".join(sorted((first, second), key=lambda symbol: atomic_numbers[symbol]))
 
 
@@ -65,7 +63,7 @@ class PairPotential(Potential):
         cutoff: r_c, length.
         truncation: how the functions end at r_c; see `asediff.potentials.truncation`.
         core: radius of the core as a fraction of the cutoff.
-        n_knots: knots of the table; see `refined`.
+        n_knots: knots of the table; see `refine`.
     """
 
     def __init__(
@@ -81,9 +79,7 @@ class PairPotential(Potential):
         if not cutoff > 0:
             raise ValueError(f"cutoff: {cutoff} is not positive; give the distance beyond which u = 0")
         if not FLOOR < core < 1:
-            raise ValueError(
-                f"core: {core} is not within ({FLOOR}, 1); give a fraction of the cutoff, such as 0.2"
-            )
+            raise ValueError(f"core: {core} is not within ({FLOOR}, 1); give a fraction of the cutoff, such as 0.2")
         if n_knots < 16:
             raise ValueError(f"n_knots: {n_knots} is too small; give at least 16")
         self.cutoff = float(cutoff)
@@ -108,7 +104,7 @@ class PairPotential(Potential):
     @property
     def temperature_dependent(self) -> bool:
         """Whether any radial function needs kT."""
-        return any(radial.temperature_dependent for radial in self.radials.values())  # type: ignore[union-attr]
+        return any(radial.temperature_dependent for radial in self.radials.values())
 
     def pair_names(self) -> list[str]:
         """Names of the tables: `["all"]`, or every pair of species in ascending order."""
@@ -135,9 +131,7 @@ class PairPotential(Potential):
             raise ValueError(f"pair: {name} is unknown; choose one of {', '.join(self.radials)}")
         return self.radials[name]  # type: ignore[return-value]
 
-    def function(
-        self, r: Tensor, pair: tuple[str, str] | str | None = None, kT: float | None = None
-    ) -> Tensor:
+    def function(self, r: Tensor, pair: tuple[str, str] | str | None = None, kT: float | None = None) -> Tensor:
         """u_c(r) `(n,)` of one pair with the truncation applied and 0 beyond the cutoff; not tabulated."""
         radial = self.radial(pair)
         thermal = None if kT is None else torch.as_tensor(kT, dtype=r.dtype, device=r.device)
@@ -160,9 +154,7 @@ class PairPotential(Potential):
         of_system = torch.zeros(n_systems, dtype=torch.int64, device=device)
         if self.temperature_dependent:
             if kT is None:
-                raise ValueError(
-                    "kT: missing for a temperature-dependent potential; give kT or temperature_K"
-                )
+                raise ValueError("kT: missing for a temperature-dependent potential; give kT or temperature_K")
             kT = torch.as_tensor(kT, dtype=torch.float64, device=device).expand(n_systems)
             distinct, of_system = torch.unique(kT, return_inverse=True)
             temperatures = list(distinct.unbind())
@@ -183,7 +175,7 @@ class PairPotential(Potential):
             pairs[first, second] = torch.arange(len(names), device=device)
             pairs[second, first] = pairs[first, second]
         index = pairs[None] + len(names) * of_system[:, None, None]
-        coefficients = torch.stack(tables).to(device=device)
+        coefficients = torch.stack(tables).to(device=device, dtype=system.dtype)
         return PairSpline(coefficients, index, species, s_lo, spacing, self.cutoff)
 
     def _grid(self, n_knots: int | None = None) -> tuple[float, float, int]:
@@ -195,9 +187,7 @@ class PairPotential(Potential):
         spacing = (self.cutoff**2 - s_lo) / (n_knots - 1 + n_core)
         return s_lo, spacing, n_core
 
-    def _coefficients(
-        self, radial: Radial, kT: Tensor | None, s_lo: float, spacing: float, n_core: int
-    ) -> Tensor:
+    def _coefficients(self, radial: Radial, kT: Tensor | None, s_lo: float, spacing: float, n_core: int) -> Tensor:
         """`(n_intervals, 4)`: linear in s below knot `n_core`, clamped spline from there to the cutoff."""
         n_knots = round((self.cutoff**2 - s_lo) / spacing) + 1
         parameter = next(itertools.chain(radial.parameters(), radial.buffers()), None)
@@ -273,9 +263,7 @@ class PairPotential(Potential):
         """Energy of the table, `(n_systems,)`; see `Potential.energy`."""
         return self.tabulate(system, kT).energy(system, neighbors)
 
-    def energy_forces(
-        self, system: System, neighbors: Neighbors, kT: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def energy_forces(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy `(n_systems,)` and forces `(n_atoms, 3)` of the table."""
         energy, forces, _ = self.tabulate(system, kT).energy_forces(system, neighbors)
         return energy, forces

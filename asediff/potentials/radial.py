@@ -7,7 +7,7 @@ kT (energy). They add with `+`. None is cut off: the pair potential that holds t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,11 +44,13 @@ class Radial(nn.Module, ABC):
 class Sum(Radial):
     """u(r) = sum of terms, such as a fixed prior and a learned part."""
 
+    terms: nn.ModuleList
+
     def __init__(self, *terms: Radial) -> None:
         super().__init__()
         flat: list[Radial] = []
         for term in terms:
-            flat.extend(t for t in term.terms) if isinstance(term, Sum) else flat.append(term)  # type: ignore[misc]
+            flat.extend(cast(list[Radial], list(term.terms)) if isinstance(term, Sum) else [term])
         self.terms = nn.ModuleList(flat)
         self.temperature_dependent = any(term.temperature_dependent for term in flat)
 
@@ -72,7 +74,7 @@ class LennardJones(Radial):
         self.epsilon = nn.Parameter(_positive("epsilon", epsilon))
         self.sigma = nn.Parameter(_positive("sigma", sigma))
 
-    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:
         """See the class."""
         x6 = (self.sigma / r) ** 6
         return 4.0 * self.epsilon * (x6 * x6 - x6)
@@ -90,18 +92,19 @@ class ModifiedMorse(Radial):
     by φ that the printed equation lacks.
     """
 
+    epsilon: Tensor
+    sigma: Tensor
+
     def __init__(self, a: float, phi: float, epsilon: float = 1.0, sigma: float = 1.0) -> None:
         super().__init__()
         if phi == 0:
-            raise ValueError(
-                "phi: 0 makes the modified Morse potential undefined; give a small non-zero value"
-            )
+            raise ValueError("phi: 0 makes the modified Morse potential undefined; give a small non-zero value")
         self.a = nn.Parameter(_positive("a", a))
         self.phi = nn.Parameter(torch.tensor(float(phi), dtype=torch.float64))
         self.register_buffer("epsilon", _positive("epsilon", epsilon))
         self.register_buffer("sigma", _positive("sigma", sigma))
 
-    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:
         """See the class."""
         x = self.a * (1.0 - (r / self.sigma) ** self.phi) / self.phi
         offset = torch.exp(2 * self.a / self.phi) - 2 * torch.exp(self.a / self.phi)
@@ -117,13 +120,16 @@ class ModifiedMorse(Radial):
 class Repulsion(Radial):
     """Fixed prior u(r) = ε (σ/r)^power: a wall that keeps atoms apart where there are no data. Not trained."""
 
+    epsilon: Tensor
+    sigma: Tensor
+
     def __init__(self, epsilon: float = 1.0, sigma: float = 1.0, power: float = 12.0) -> None:
         super().__init__()
         self.register_buffer("epsilon", _positive("epsilon", epsilon))
         self.register_buffer("sigma", _positive("sigma", sigma))
         self.power = float(_positive("power", power))
 
-    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:
         """See the class."""
         return self.epsilon * (self.sigma / r) ** self.power
 
@@ -143,6 +149,8 @@ class TabulatedRadial(Radial):
         u: `(n,)`, energy.
     """
 
+    r: Tensor
+
     def __init__(self, r: np.ndarray | Tensor, u: np.ndarray | Tensor) -> None:
         super().__init__()
         grid = torch.as_tensor(np.asarray(r, dtype=np.float64))
@@ -160,7 +168,7 @@ class TabulatedRadial(Radial):
         self.spacing = float(grid[-1] - grid[0]) / (len(grid) - 1)
         self.values = nn.Parameter(values.clone())
 
-    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, r: Tensor, kT: Tensor | None = None) -> Tensor:
         """See the class."""
         y, h = self.values, self.spacing
         first = (-3 * y[0] + 4 * y[1] - y[2]) / (2 * h)

@@ -31,7 +31,7 @@ def value_and_slope(function: RadialFunction, r: Tensor) -> tuple[Tensor, Tensor
         u = function(r)
         if not u.requires_grad:
             return u, torch.zeros_like(u)
-        (slope,) = torch.autograd.grad(u.sum(), r, create_graph=keep_graph)
+        (slope,) = torch.autograd.grad(u.sum(), r, create_graph=keep_graph, allow_unused=True, materialize_grads=True)
     return (u, slope) if keep_graph else (u.detach(), slope)
 
 
@@ -47,7 +47,7 @@ class Truncation(ABC):
 class Truncated(Truncation):
     """Plain cut: energy and force jump at the cutoff (LAMMPS `lj/cut` without shift)."""
 
-    def apply(self, function: RadialFunction, r: Tensor, cutoff: float) -> Tensor:  # noqa: ARG002
+    def apply(self, function: RadialFunction, r: Tensor, cutoff: float) -> Tensor:
         """u(r)."""
         return function(r)
 
