@@ -65,18 +65,23 @@ class ShellGrid:
     @property
     def edges(self) -> Array:
         """`(bins + 1,)`, length."""
-        return np.linspace(self.r_min, self.r_max, self.bins + 1)
+        return np.linspace(self.r_min, self.r_max, self.bins + 1, dtype=np.float64)
 
     @property
     def centers(self) -> Array:
         """`(bins,)`, length."""
-        return self.r_min + (np.arange(self.bins) + 0.5) * self.bin_width
+        return self.r_min + (np.arange(self.bins, dtype=np.float64) + 0.5) * self.bin_width
+
+    @property
+    def shell_volumes(self) -> Array:
+        """`(bins,)`, exact shell volumes 4/3 pi (r_hi³ - r_lo³), length³."""
+        cubes = self.edges**3
+        return np.asarray(4.0 / 3.0 * math.pi * (cubes[1:] - cubes[:-1]), dtype=np.float64)
 
     @property
     def volumes(self) -> Array:
-        """`(bins,)`, exact shell volumes 4/3 pi (r_hi³ - r_lo³), length³."""
-        cubes = self.edges**3
-        return 4.0 / 3.0 * math.pi * (cubes[1:] - cubes[:-1])
+        """`(bins,)`, integral of 4 pi r² w_k(r) dr, length³; the shell volumes when the width is 0."""
+        return self.shell_volumes if self.width == 0.0 else shell_quadrature(self)[1].sum(1)
 
     @property
     def reach(self) -> float:
@@ -90,6 +95,31 @@ class ShellGrid:
         if self.width == 0.0:
             return (np.floor(x + 0.5)[:, None] == np.arange(self.bins)).astype(np.float64)
         return relative_weight(x[:, None] - np.arange(self.bins), self.width / self.bin_width)
+
+
+@lru_cache(maxsize=16)
+def shell_quadrature(grid: ShellGrid) -> tuple[Array, Array]:
+    """Points and weights for integrals of 4 pi r² w_k(r) f(r) dr over r > 0.
+
+    Returns:
+        r `(bins, n)`, length, and weights `(bins, n)`, length³, by Gauss-Legendre panels that resolve the kernel to
+        round-off and end at r = 0.
+    """
+    sigma = grid.width / grid.bin_width
+    half_range = 0.5 + SUPPORT * sigma
+    finest = 0.05 if sigma == 0.0 else 0.5 * min(sigma, 2.0 * sigma**2)
+    panels = np.linspace(-half_range, half_range, math.ceil(2.0 * half_range / finest) + 1)
+    nodes, factors = np.polynomial.legendre.leggauss(8)
+    edges = np.maximum(grid.centers[:, None] + grid.bin_width * panels, 0.0)
+    half = 0.5 * np.diff(edges, axis=1)
+    r = ((edges[:, :-1] + half)[:, :, None] + half[:, :, None] * nodes).reshape(grid.bins, -1)
+    lengths = (half[:, :, None] * factors).reshape(grid.bins, -1)
+    offset = (r - grid.centers[:, None]) / grid.bin_width
+    weight = np.ones_like(r) if sigma == 0.0 else relative_weight(offset, sigma)
+    measure = 4.0 * math.pi * r**2 * weight * lengths
+    for array in (r, measure):
+        array.setflags(write=False)
+    return r, measure
 
 
 def relative_weight(y: Array, sigma: float) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from asediff._system_checks import periodic_heights
 from asediff.kernels import cpu_rdf, reference_rdf
-from asediff.kernels.shells import ShellGrid
+from asediff.kernels.shells import ShellGrid, shell_quadrature
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -26,18 +25,20 @@ from asediff.trajectory import Trajectory
 class RDF(Observable):
     """Radial distribution function on uniform bins between r_min and r_max.
 
-    With bins of width D, centres mu_k = r_min + (k + 1/2) D and exact shell volumes V_k = 4/3 pi (r_hi³ - r_lo³),
+    With bins of width D and centres mu_k = r_min + (k + 1/2) D,
 
         g_k = V / (N_a N_b) < sum over ordered pairs (i in a, j in b, i != j) of w_k(r_ij) > / V_k,
+        w_k(r) = exp(-(r - mu_k)² / 2w²) / sum_m exp(-(r - mu_m)² / 2w²),
+        V_k = integral of 4 pi r² w_k(r) dr.
 
-    where w_k(r) = exp(-(r - mu_k)² / 2w²) / sum_m exp(-(r - mu_m)² / 2w²) is normalised over an infinite grid of
-    centres: each pair weighs one in total, and no weight is lost or piled up at the ends of the window.
+    The sum over m runs over an infinite grid of centres: each pair weighs one in total, and no weight piles up at the
+    ends of the window. So g_k is the mean of g(r) over shell k seen through the kernel. With w = 0 it is the ordinary
+    histogram: w_k is one inside the bin and V_k = 4/3 pi (r_hi³ - r_lo³). `project` smears a reference curve
+    in the same way, so that the two can be compared bin by bin.
 
     The normalisation is the standard one to the ideal gas at the density of the box, so coordination numbers are kept.
-    For like pairs N_a N_b is N_a², and an ideal gas of N atoms gives 1 - 1/N (with N (N - 1), as in
-    LAMMPS, it would give 1). A g(r) that varies over the kernel width is smeared by it; `project` smears
-    a reference in the same way, so that the two can be compared bin by bin. For a constant g the kernel raises
-    bin k by (w² - D²/12) / mu_k², which matters in the first few bins of a window that starts at r = 0 only.
+    For like pairs N_a N_b is N_a², and an ideal gas of N atoms gives 1 - 1/N in every bin (with N (N - 1), as in
+    LAMMPS, it would give 1).
 
     Args:
         r_max: upper edge of the last bin, length. At most half the smallest height of the box.
@@ -106,7 +107,12 @@ class RDF(Observable):
 
     @property
     def shell_volumes(self) -> Tensor:
-        """Exact volumes of the shells, `(bins,)` float64, length³."""
+        """Exact volumes of the shells, 4/3 pi (r_hi³ - r_lo³), `(bins,)` float64, length³."""
+        return torch.from_numpy(self.grid.shell_volumes)
+
+    @property
+    def volumes(self) -> Tensor:
+        """Volumes V_k that g(r) is normalised with, `(bins,)` float64, length³; shell_volumes when width is 0."""
         return torch.from_numpy(self.grid.volumes)
 
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
@@ -140,7 +146,8 @@ class RDF(Observable):
 
     def from_counts(self, counts: Tensor, system: System) -> Tensor:
         """g(r) from numbers of unordered pairs `(..., n_systems, bins)` of frames of the given system."""
-        return counts.to(torch.float64) * self._normalisation(system).to(counts.device)
+        to_g = self._normalisation(system) * (self.volumes / self.shell_volumes).to(system.device)
+        return counts.to(torch.float64) * to_g.to(counts.device)
 
     def project(self, r: ArrayLike, g: ArrayLike) -> Tensor:
         """What this observable would measure in a system whose true g(r) is the given curve.
@@ -161,18 +168,9 @@ class RDF(Observable):
         radii, values = _curve(r, g)
         self._check_range(radii, values)
         curve = PchipInterpolator(radii, values)
-        grid = self.grid
-        low = max(0.0, grid.r_min - (grid.reach - grid.r_max))
-        step = min(grid.bin_width, grid.width or grid.bin_width) / 20.0
-        n = math.ceil((grid.reach - low) / step)
-        # panels end on the bin edges, so that plain bins are integrated without error at their steps
-        nodes, factors = np.polynomial.legendre.leggauss(4)
-        panels = np.union1d(np.linspace(low, grid.reach, n + 1), grid.edges)
-        half = 0.5 * np.diff(panels)
-        x = ((panels[:-1] + half)[:, None] + half[:, None] * nodes).ravel()
+        x, measure = shell_quadrature(self.grid)
         density = np.where(x < radii[0], 0.0, curve(np.clip(x, radii[0], radii[-1])))
-        measure = (half[:, None] * factors).ravel() * 4.0 * math.pi * x**2 * density
-        return torch.from_numpy(measure @ grid.weights(x) / grid.volumes)
+        return torch.from_numpy((measure * density).sum(1) / measure.sum(1))
 
     def coordination_number(self, g: Tensor, density: float) -> Tensor:
         """Running number of neighbours within the upper edge of each bin, `(..., bins)`.
@@ -181,7 +179,7 @@ class RDF(Observable):
             g: `(..., bins)`, starting where g is still zero (r_min inside the core).
             density: number density of the second species of the pair, 1/length³.
         """
-        return density * torch.cumsum(g * self.shell_volumes.to(g), dim=-1)
+        return density * torch.cumsum(g * self.volumes.to(g), dim=-1)
 
     def _check_range(self, radii: np.ndarray, values: np.ndarray) -> None:
         slack = self.bin_width
@@ -231,7 +229,7 @@ class RDF(Observable):
         both = 2.0 if self.pair is None or self.pair[0] == self.pair[1] else 1.0
         volume = torch.linalg.det(system.cell.to(torch.float64)).abs()
         per_pair = both * volume / (one * two)
-        return per_pair[:, None] / self.shell_volumes.to(per_pair)
+        return per_pair[:, None] / self.volumes.to(per_pair)
 
     def _numbers(self, system: System) -> tuple[Tensor, Tensor]:
         """N_a and N_b of each system, `(n_systems,)` float64."""
