@@ -81,7 +81,7 @@ class LennardJones(Radial):
 
     def config(self) -> dict[str, Any]:
         """Current ε and σ."""
-        return {"epsilon": float(self.epsilon), "sigma": float(self.sigma)}
+        return {"epsilon": self.epsilon.item(), "sigma": self.sigma.item()}
 
 
 class ModifiedMorse(Radial):
@@ -108,13 +108,13 @@ class ModifiedMorse(Radial):
         """See the class."""
         x = self.a * (1.0 - (r / self.sigma) ** self.phi) / self.phi
         offset = torch.exp(2 * self.a / self.phi) - 2 * torch.exp(self.a / self.phi)
-        offset = offset if float(self.phi) < 0 else torch.zeros_like(offset)
+        offset = offset if self.phi.item() < 0 else torch.zeros_like(offset)
         return self.epsilon * (torch.exp(2 * x) - 2 * torch.exp(x) - offset) / (1 + offset)
 
     def config(self) -> dict[str, Any]:
         """Current parameters."""
         names = ("a", "phi", "epsilon", "sigma")
-        return {name: float(getattr(self, name)) for name in names}
+        return {name: getattr(self, name).item() for name in names}
 
 
 class Repulsion(Radial):
@@ -135,7 +135,7 @@ class Repulsion(Radial):
 
     def config(self) -> dict[str, Any]:
         """ε, σ and the power."""
-        return {"epsilon": float(self.epsilon), "sigma": float(self.sigma), "power": self.power}
+        return {"epsilon": self.epsilon.item(), "sigma": self.sigma.item(), "power": self.power}
 
 
 class TabulatedRadial(Radial):
