@@ -1,0 +1,268 @@
+"""From a resolved configuration to the objects that a fit takes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase import units as ase_units
+
+from asediff.config.load import ConfigError
+from asediff.config.models import Config, StatePointSettings, TargetSettings
+from asediff.config.resolve import at, mass_of, pairs_of, read_structure, symbols_of, thermal_energy
+from asediff.curves import read_curve
+from asediff.fitting.api import Method
+from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
+from asediff.neighbors import check_box
+from asediff.observables import RDF
+from asediff.potentials import (
+    NeuralRadial,
+    PairPotential,
+    Radial,
+    Repulsion,
+    TabulatedRadial,
+    TemperatureDependent,
+    load_potential,
+)
+from asediff.system import System
+from asediff.targets import StatePoint, Target
+
+LATTICES = {"fcc": fcc, "bcc": bcc, "diamond": diamond}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a fit needs, checked before any work starts.
+
+    Attributes:
+        config: resolved.
+        potential: to start from.
+        state_points: with targets smeared like the simulated g(r).
+        plain_points: the same with plain histograms, which the independent runs are compared on.
+        method: how to fit.
+    """
+
+    config: Config
+    potential: PairPotential
+    state_points: list[StatePoint]
+    plain_points: list[StatePoint]
+    method: Method
+
+
+def time_unit(config: Config) -> float:
+    """Internal time of one unit of time in the configuration: fs, or 1 in reduced units."""
+    return 1.0 if config.units == "lj" else float(ase_units.fs)
+
+
+def plan(config: Config, base: Path) -> Plan:
+    """Build and check everything.
+
+    Args:
+        config: resolved.
+        base: folder that relative paths start from.
+
+    Raises:
+        ConfigError: anything that cannot work, with the path of the key to blame.
+    """
+    potential = build_potential(config, base)
+    points = [build_state_point(config, k, base) for k in range(len(config.state_points))]
+    for k, point in enumerate(points):
+        with at(f"state_points[{k}]"):
+            check_box(point.system.cell, point.system.pbc, potential.cutoff)
+            potential.tabulate(point.system, point.kT)
+            for target in point.targets:
+                target.observable(point.system)
+    plain = [build_state_point(config, k, base, plain=True) for k in range(len(points))]
+    return Plan(config, potential, points, plain, build_method(config))
+
+
+def build_potential(config: Config, base: Path) -> PairPotential:
+    """The potential to start from."""
+    settings = config.potential
+    if settings.file is not None:
+        with at("potential.file"):
+            return load_potential(base / settings.file)
+    assert settings.cutoff is not None
+    names = pairs_of(config, base)
+    radials: dict[str, Radial] = {}
+    for name in names:
+        own = settings.pairs.get(name)
+        radial = settings.radial if own is None or own.radial is None else own.radial
+        prior = settings.prior if own is None or own.prior is None else own.prior
+        path = "potential" if name == "all" else f"potential.pairs.{name}"
+        with at(f"{path}.radial"):
+            function = _radial(radial, settings.cutoff)
+        with at(f"{path}.prior"):
+            radials[name] = function if prior == "none" else function + Repulsion(**prior.arguments())
+    with at("potential"):
+        return PairPotential(
+            radials["all"] if names == ["all"] else {tuple(name.split("-")): radials[name] for name in names},  # type: ignore[misc]
+            settings.cutoff,
+            truncation=_made(settings.truncation),
+            core=settings.core,
+            n_knots=settings.n_knots,
+        )
+
+
+def _radial(settings: Any, cutoff: float) -> Radial:
+    if settings.kind == "tabulated":
+        knots = torch.linspace(settings.r_min, cutoff, settings.n_knots, dtype=torch.float64)
+        return TabulatedRadial(knots, torch.zeros_like(knots))
+    if settings.kind == "temperature_dependent":
+        return TemperatureDependent(NeuralRadial(**settings.u1.arguments()), NeuralRadial(**settings.u2.arguments()))
+    return _made(settings)  # type: ignore[no-any-return]
+
+
+def _made(settings: Any) -> Any:
+    return settings.makes(**settings.arguments())
+
+
+def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False) -> StatePoint:
+    """State point k with its targets; `plain` compares ordinary histograms instead of smeared ones."""
+    settings = config.state_points[k]
+    with at(f"state_points[{k}]"):
+        system = System.from_atoms(build_atoms(config, k, base))
+    symbols = symbols_of(config, k, base)
+    targets = []
+    for j, target in enumerate(settings.targets):
+        path = f"state_points[{k}].targets[{j}]"
+        for symbol in target.pair or []:
+            if symbol not in symbols:
+                raise ConfigError(f"{path}.pair: {symbol!r} is not in the system, which has {', '.join(symbols)}")
+        with at(path):
+            targets.append(_target(target, base, plain=plain))
+    with at(f"state_points[{k}]"):
+        return StatePoint(
+            system,
+            targets,
+            kT=thermal_energy(settings),
+            weight=settings.weight,
+            name=settings.name,
+            pressure=settings.pressure,
+        )
+
+
+def _target(settings: TargetSettings, base: Path, *, plain: bool) -> Target:
+    rdf = settings.rdf
+    assert rdf.r_max is not None and rdf.bins is not None
+    observable = RDF(
+        rdf.r_max,
+        rdf.bins,
+        r_min=rdf.r_min,
+        pair=None if settings.pair is None else (settings.pair[0], settings.pair[1]),
+        width=0.0 if plain else rdf.width,
+    )
+    r, g = read_curve(base / settings.file)
+    return Target.from_curve(
+        observable, r, g, weight=settings.weight, loss=_made(settings.loss), name=settings.name
+    )
+
+
+def build_atoms(config: Config, k: int, base: Path) -> Atoms:
+    """The start structure of state point k."""
+    system, point = config.system, config.state_points[k]
+    file = point.file or system.file
+    if file is not None:
+        atoms = read_structure(base / file)
+        assert isinstance(atoms, Atoms)
+        return atoms
+    symbols = symbols_of(config, k, base)
+    composition = point.composition or system.composition
+    masses = {symbol: mass_of(config, symbol, k) for symbol in symbols}
+    density = _number_density(config, point, masses)
+    rattle = system.rattle * density ** (-1 / 3)
+    if system.lattice is not None:
+        builder = LATTICES[system.lattice]
+        assert system.cells is not None
+        atoms = builder(
+            symbols[0],
+            density=density,
+            cells=system.cells,
+            mass=masses[symbols[0]],
+            rattle=rattle,
+            seed=config.seed,
+        )
+    else:
+        atoms = lattice_with_atoms(
+            symbols[0],
+            system.n_atoms,
+            density=density,
+            mass=masses[symbols[0]],
+            rattle=rattle,
+            seed=config.seed,
+        )
+    return atoms if composition is None else mixture(atoms, composition, seed=config.seed, masses=masses)
+
+
+def _number_density(config: Config, point: StatePointSettings, masses: dict[str, float]) -> float:
+    own = point if point.density is not None or point.mass_density is not None else config.system
+    if own.density is not None:
+        return own.density
+    if own.mass_density is None:
+        raise ConfigError("system.density: missing; give density (atoms per length³) or mass_density (g/cm³)")
+    if config.units == "lj":
+        raise ConfigError("system.mass_density: g/cm³ have no meaning in units lj; give density")
+    fractions = point.composition or config.system.composition or dict.fromkeys(masses, 1.0)
+    mean_mass = sum(fraction * masses[symbol] for symbol, fraction in fractions.items())
+    # amu/Å³ of 1 g/cm³
+    return own.mass_density * ase_units._Nav * 1e-24 / mean_mass
+
+
+def build_method(config: Config) -> Method:
+    """The fitting method, times converted."""
+    arguments = config.method.arguments()
+    with at("method"):
+        for name in ("timestep", "tdamp"):
+            if arguments.get(name) is not None:
+                arguments[name] = arguments[name] * time_unit(config)
+        for name in ("gradient", "pretraining"):
+            if arguments.get(name) is not None:
+                arguments[name] = _made(arguments[name])
+        return config.method.makes(**arguments)  # type: ignore[no-any-return]
+
+
+def engine_arguments(config: Config) -> dict[str, Any]:
+    """Arguments of the engine of the independent runs, times converted."""
+    arguments = dict(config.validation.arguments())
+    for name in ("timestep", "tdamp"):
+        if arguments.get(name) is not None:
+            arguments[name] = arguments[name] * time_unit(config)
+    return arguments
+
+
+def relocated(config: Config, base: Path, folder: Path) -> Config:
+    """Copy all input files of a configuration into `folder/inputs`, and point the configuration at the copies."""
+    inputs = folder / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    taken: dict[str, Path] = {}
+
+    def copied(file: str | None) -> str | None:
+        if file is None:
+            return None
+        source = (base / file).resolve()
+        name = source.name
+        while taken.get(name, source) != source:
+            name = f"{len(taken)}_{source.name}"
+        taken[name] = source
+        if source != (inputs / name).resolve():
+            shutil.copyfile(source, inputs / name)
+        return f"inputs/{name}"
+
+    points = []
+    for point in config.state_points:
+        targets = [target.model_copy(update={"file": copied(target.file)}) for target in point.targets]
+        points.append(point.model_copy(update={"targets": targets, "file": copied(point.file)}))
+    return config.model_copy(
+        update={
+            "state_points": points,
+            "system": config.system.model_copy(update={"file": copied(config.system.file)}),
+            "potential": config.potential.model_copy(update={"file": copied(config.potential.file)}),
+        }
+    )
+
+
+__all__ = ["Plan", "build_atoms", "build_method", "build_potential", "plan", "relocated", "time_unit"]

@@ -1,0 +1,239 @@
+"""Reading a configuration: YAML, overrides from the command line, and one-line errors that name the path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from asediff.config.models import Config
+from asediff.config.schema import Settings
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; one line with the path, the value, the reason and the remedy."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of numbers and booleans: 1e-3 is a number, No is nobelium; a key occurs once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    "-+.0123456789",
+)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give a YAML configuration or a g(r) in two columns")
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: {error.problem}; correct the line") from None
+    except (UnicodeDecodeError, yaml.YAMLError):
+        raise ConfigError(f"{path}: not a YAML text file; give a configuration, see `asediff schema`") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds no keys; give a configuration, see `asediff schema`")
+    return data
+
+
+def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """A copy of the data with `path=value` assignments such as `method.epochs=200` or `state_points.0.kT=1.2`.
+
+    Raises:
+        ConfigError: an assignment is not of that form, or its path leads through something that has no keys.
+    """
+    result = _copied(data)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {assignment}: not an assignment; write for example --set method.epochs=200")
+        try:
+            value = yaml.load(text, Loader=_Loader)  # noqa: S506
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value; quote it") from None
+        *parents, last = path.strip().split(".")
+        node: Any = result
+        for name in parents:
+            node = _step(node, name, assignment)
+        if isinstance(node, list):
+            _step(node, last, assignment)
+            node[int(last)] = value
+        else:
+            node[last] = value
+    return result
+
+
+def _step(node: Any, name: str, assignment: str) -> Any:
+    if isinstance(node, list):
+        if not name.isdigit() or int(name) >= len(node):
+            raise ConfigError(f"--set {assignment}: {name!r} is not an item of a list of {len(node)}; count from 0")
+        child = node[int(name)]
+    else:
+        if node.get(name) is None:
+            node[name] = {}
+        child = node[name]
+    if not isinstance(child, dict | list):
+        raise ConfigError(f"--set {assignment}: {name} is {child!r} and has no keys; set it as a whole")
+    return child
+
+
+def parse(data: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Check a configuration against the schema.
+
+    Raises:
+        ConfigError: on the first key or value that is refused, with its path.
+    """
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error, data)}") from None
+
+
+def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) -> str:
+    """The first thing that is wrong, in one line: path, reason, remedy."""
+    # An unknown key explains a missing one (it was misspelt), so it comes first.
+    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    path = _path(problem["loc"], data)
+    value = problem["input"]
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _keys_at(model, problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+        return f"{path}: unknown key; {advice}"
+    if kind == "missing":
+        return f"{path}: missing; give it"
+    if kind == "value_error":
+        return f"{path}: {context['error']}" if path else str(context["error"])
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        given = f"{context['tag']!r} is unknown; " if "tag" in context else "kind is missing; "
+        return f"{path}.kind: {given}choose one of {_tags(model, problem['loc'])}"
+    if kind == "literal_error":
+        return f"{path}: {value!r} is not offered; choose {context['expected']}"
+    reason = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
+    return f"{path}: {shown} is not accepted; give {reason[0].lower()}{reason[1:]}"
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML, from which `parse` makes an equal one; keys that are left out by default stay so."""
+    return yaml.safe_dump(_filled(config), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return {
+            name: _filled(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if getattr(value, name) is not None or field.get_default(call_default_factory=True) is not None
+        }
+    if isinstance(value, dict):
+        return {key: _filled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item) for item in value]
+    return value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _path(location: Sequence[int | str], data: Any) -> str:
+    """Dotted path in the user's file: pydantic's location without the tags of its unions."""
+    parts: list[str] = []
+    for k, name in enumerate(location):
+        if isinstance(data, Mapping) and name in data:
+            data = data[name]
+        elif isinstance(data, list) and isinstance(name, int) and name < len(data):
+            data = data[name]
+        elif k + 1 < len(location) or _is_tag(name):
+            continue
+        if isinstance(name, int) and parts:
+            parts[-1] += f"[{name}]"
+        else:
+            parts.append(str(name))
+    return ".".join(parts)
+
+
+def _is_tag(name: int | str) -> bool:
+    return isinstance(name, str) and (name.endswith("Settings") or "[" in name)
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return [item for part in typing.get_args(annotation) for item in _alternatives(part)]
+    return [annotation]
+
+
+def _kind_of(annotation: Any) -> str | None:
+    field = getattr(annotation, "model_fields", {}).get("kind")
+    return typing.get_args(field.annotation)[0] if field is not None else None
+
+
+def _sections_at(model: Any, location: Sequence[int | str]) -> list[Any]:
+    """The classes of sections that pydantic's location leads to."""
+    here = [model]
+    for name in location:
+        found: list[Any] = []
+        for item in here:
+            if isinstance(item, type) and issubclass(item, BaseModel):
+                if name in item.model_fields:
+                    found += _alternatives(item.model_fields[str(name)].annotation)
+                elif name in (_kind_of(item), item.__name__):
+                    found.append(item)
+            elif typing.get_origin(item) in (list, dict):
+                found += _alternatives(typing.get_args(item)[-1])
+        here = found or here
+    return [item for item in here if isinstance(item, type) and issubclass(item, BaseModel)]
+
+
+def _keys_at(model: Any, location: Sequence[int | str]) -> list[str]:
+    return list(dict.fromkeys(name for item in _sections_at(model, location) for name in item.model_fields))
+
+
+def _tags(model: Any, location: Sequence[int | str]) -> str:
+    return ", ".join(kind for item in _sections_at(model, location) if (kind := _kind_of(item)) is not None)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the configuration, for editors."""
+    return TypeAdapter(Config).json_schema()
+
+
+__all__ = ["ConfigError", "explain", "json_schema", "override", "parse", "read_yaml", "to_yaml"]
