@@ -1,6 +1,7 @@
 """VOTCA's tables, operators and settings: what `csg_inverse` computed, callable from Python."""
 
 from asediff.votca.lammps import LammpsTable, lammps_table, read_lammps_table, write_lammps_table
+from asediff.votca.mapping import Mapping, map_frames, read_mapping
 from asediff.votca.operators import (
     add,
     boltzmann_invert,
@@ -20,10 +21,19 @@ from asediff.votca.operators import (
 )
 from asediff.votca.pressure import pressure_simple, pressure_wjk
 from asediff.votca.rdf import rdf
+from asediff.votca.run import RunResult, run_ibi
+from asediff.votca.settings import Interaction, Settings, read_settings
+from asediff.votca.simulation import LammpsSimulation
 from asediff.votca.tables import Table, VotcaError, grid_points, read_table, write_table
+from asediff.votca.trajectory import read_frames, read_pressure
 
 __all__ = [
+    "Interaction",
+    "LammpsSimulation",
     "LammpsTable",
+    "Mapping",
+    "RunResult",
+    "Settings",
     "Table",
     "VotcaError",
     "add",
@@ -35,13 +45,19 @@ __all__ = [
     "grid_points",
     "initial_potential",
     "lammps_table",
+    "map_frames",
     "pressure_simple",
     "pressure_wjk",
     "rdf",
+    "read_frames",
     "read_lammps_table",
+    "read_mapping",
+    "read_pressure",
+    "read_settings",
     "read_table",
     "resample",
     "resample_target",
+    "run_ibi",
     "scale",
     "shift_bonded",
     "shift_nonbonded",

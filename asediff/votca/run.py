@@ -1,0 +1,281 @@
+"""Iterative Boltzmann inversion in folders step_000, step_001, ..., with VOTCA's files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asediff.votca.lammps import write_lammps_table
+from asediff.votca.mapping import Mapping as BeadMapping
+from asediff.votca.mapping import map_frames, read_mapping
+from asediff.votca.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
+from asediff.votca.rdf import rdf
+from asediff.votca.settings import Interaction, Settings, read_settings
+from asediff.votca.simulation import LammpsSimulation, Simulate
+from asediff.votca.tables import Table, VotcaError, read_table, write_table
+from asediff.votca.tasks import (
+    is_on,
+    measure_convergence,
+    post_update,
+    raw_update,
+    save,
+    shell_number,
+    target_table,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run has reached.
+
+    Args:
+        steps: folders of the complete iterations, from step_001 on.
+        potentials: last potential of each interaction.
+        convergence: value of each iteration by interaction; NaN where the task convergence is not listed.
+        converged: the convergence check ended the run.
+    """
+
+    steps: tuple[Path, ...]
+    potentials: dict[str, Table]
+    convergence: dict[str, list[float]] = field(default_factory=dict)
+    converged: bool = False
+
+
+def run_ibi(
+    settings: Settings | str | PathLike[str],
+    workdir: str | PathLike[str] | None = None,
+    simulate: Simulate | None = None,
+    *,
+    iterations: int | None = None,
+) -> RunResult:
+    """Run iterative Boltzmann inversion as VOTCA's `csg_inverse` does and leave its files behind.
+
+    step_000 holds the starts: ``NAME.pot.in`` of the main folder where it exists, else the Boltzmann-inverted
+    target. Each further step holds ``NAME.pot.cur``, ``NAME.dist.new``, ``NAME.dist.tgt``,
+    ``NAME.dpot.pure_ibi``, ``NAME.dpot.new`` (and ``.dpot.k`` before each post_update task), ``NAME.pot.new``
+    (and ``.pot.k``), ``NAME.conv``, the LAMMPS tables, and the file ``done`` when it is complete. A run goes on
+    after the last complete step; an incomplete one is put aside as ``step_NNN.incomplete``.
+
+    Args:
+        settings: settings or their XML file.
+        workdir: main folder with the targets; the folder of the XML file when omitted.
+        simulate: `simulate(step_folder, potentials)` that returns frames or `(frames, pressure)`; runs the
+            LAMMPS script of the settings when omitted. See `asediff.votca.simulation`.
+        iterations: number of the last step; `iterations_max` when omitted (0 there is no end).
+
+    Raises:
+        VotcaError: missing files or options, before anything is run; or a step that fails, which leaves the
+            complete steps as they are.
+    """
+    if not isinstance(settings, Settings):
+        settings = read_settings(settings)
+    main = Path(settings.path.parent if workdir is None else workdir)
+    run = _Run(settings, main, simulate or LammpsSimulation(settings))
+    return run.until(settings.iterations_max if iterations is None else iterations)
+
+
+class _Run:
+    def __init__(self, settings: Settings, main: Path, simulate: Simulate) -> None:
+        self.settings, self.main, self.simulate = settings, main, simulate
+        self.mappings: list[BeadMapping] = [read_mapping(main / name) for name in settings.map]
+        needed = list(settings.filelist)
+        if settings.initial_configuration != "nowhere" and settings.lammps.conf:
+            needed.append(settings.lammps.conf)
+        needed += [
+            item.target
+            for item in settings.interactions
+            if 1 in item.do_potential or not (main / f"{item.name}.pot.in").is_file()
+        ]
+        for name in needed:
+            if not (main / name).is_file():
+                raise VotcaError(
+                    f"{settings.path.name}: file '{name}' is not in {main}; add it or correct the settings"
+                )
+
+    def until(self, last: int) -> RunResult:
+        """Do the steps up to `last` (0: no end) and collect what all steps have written."""
+        self.prepare()
+        step = 1
+        while self.is_done(step):
+            step += 1
+        converged = step > 1 and self.is_converged(step - 1)
+        while not converged and (last == 0 or step <= last):
+            self.iterate(step)
+            converged = self.is_converged(step)
+            step += 1
+        (self.main / "done").touch()
+        folders = tuple(self.folder(k) for k in range(1, step))
+        names = [item.name for item in self.settings.interactions]
+        potentials = {name: read_table(self.folder(step - 1) / f"{name}.pot.new") for name in names}
+        values = {name: [self.convergence(folder, name) for folder in folders] for name in names}
+        return RunResult(folders, potentials, values, converged)
+
+    def folder(self, step: int) -> Path:
+        return self.main / f"step_{step:03d}"
+
+    def is_done(self, step: int) -> bool:
+        return (self.folder(step) / "done").is_file()
+
+    def log(self, text: str) -> None:
+        with (self.main / self.settings.log_file).open("a") as handle:
+            handle.write(text + "\n")
+
+    def new_folder(self, step: int) -> Path:
+        folder = self.folder(step)
+        if folder.exists():
+            aside, k = folder.with_suffix(".incomplete"), 1
+            while aside.exists():
+                aside, k = folder.with_suffix(f".incomplete.{k}"), k + 1
+            folder.rename(aside)
+            self.log(f"{folder.name}: incomplete, put aside as {aside.name}")
+        folder.mkdir(parents=True)
+        for name in self.settings.filelist:
+            shutil.copy(self.main / name, folder / Path(name).name)
+        return folder
+
+    def prepare(self) -> None:
+        """Step 0: the starts."""
+        if self.is_done(0):
+            return
+        folder = self.new_folder(0)
+        for item in self.settings.interactions:
+            given = self.main / f"{item.name}.pot.in"
+            if given.is_file():
+                start = given_potential(read_table(given, uniform=False), item.grid)
+            else:
+                target = target_table(item, self.main, folder)
+                start = self.named(item, initial_potential, target, self.settings.kBT, dist_min=self.settings.dist_min)
+            save(folder, f"{item.name}.pot.new", start)
+            self.log(f"step_000: {item.name}: start from {given.name if given.is_file() else item.target}")
+        (folder / "done").touch()
+
+    @staticmethod
+    def named(item: Interaction, function: Any, *arguments: Any, **options: Any) -> Any:
+        """Call a function and put the interaction's name before the message of an error."""
+        try:
+            return function(*arguments, **options)
+        except VotcaError as error:
+            raise VotcaError(f"{item.name}: {error}") from None
+
+    def iterate(self, step: int) -> None:
+        """One iteration: simulate, measure, update, add."""
+        settings, last = self.settings, self.folder(step - 1)
+        folder = self.new_folder(step)
+        current = {item.name: read_table(last / f"{item.name}.pot.new") for item in settings.interactions}
+        for item in settings.interactions:
+            shutil.copy(last / f"{item.name}.pot.new", folder / f"{item.name}.pot.cur")
+            self.named(item, self.write_lammps, item, folder, current[item.name])
+        self.copy_configuration(step, folder, last)
+        new, pressure = self.measure(folder, current)
+        pots: dict[str, Table] = {}
+        for item in settings.interactions:
+            name = item.name
+            update = self.named(item, raw_update, item, self.main, folder, step, new[name], current[name], settings.kBT)
+            update = self.named(item, post_update, item, folder, step, update, new[name], pressure, settings.kBT)
+            pots[name] = save(folder, f"{name}.pot.new", add(current[name], update))
+        self.post_add(step, folder, last, pots)
+        for pattern in settings.cleanlist:
+            for path in folder.glob(pattern):
+                path.unlink()
+        (folder / "done").touch()
+
+    def write_lammps(self, item: Interaction, folder: Path, potential: Table) -> None:
+        options = item.lammps
+        if options.table is None:
+            return
+        write_lammps_table(
+            folder / options.table,
+            potential,
+            step=item.step,
+            table_begin=item.min if options.table_begin is None else options.table_begin,
+            table_end=item.max if options.table_end is None else options.table_end,
+            table_bins=options.table_bins,
+            scale=options.scale,
+            y_scale=options.y_scale,
+            left=options.table_left_extrapolation,
+            right=options.table_right_extrapolation,
+        )
+
+    def copy_configuration(self, step: int, folder: Path, last: Path) -> None:
+        lammps, source = self.settings.lammps, self.settings.initial_configuration
+        if source == "nowhere" or lammps.conf is None:
+            return
+        if source == "maindir" or step == 1:
+            shutil.copy(self.main / lammps.conf, folder / lammps.conf)
+            return
+        previous = last / str(lammps.conf_out)
+        if not previous.is_file():
+            raise VotcaError(f"{last.name}: configuration '{lammps.conf_out}' is missing; let the script write it")
+        shutil.copy(previous, folder / lammps.conf)
+
+    def measure(self, folder: Path, current: Mapping[str, Table]) -> tuple[dict[str, Table], float | None]:
+        """Simulate and return g(r) of each interaction, and the pressure."""
+        result, pressure = self.simulate(folder, current), None
+        if isinstance(result, tuple) and len(result) == 2 and (result[1] is None or np.ndim(result[1]) == 0):
+            result, pressure = result
+        new: dict[str, Table] = {}
+        if not isinstance(result, Mapping) and self.mappings:
+            result = map_frames(self.mappings, result)
+        for item in self.settings.interactions:
+            if isinstance(result, Mapping):
+                if item.name not in result:
+                    raise VotcaError(f"simulate returned no g(r) of '{item.name}'; there is {', '.join(result)}")
+                table = result[item.name]
+            else:
+                table = self.named(item, rdf, result, item.grid, item.type1, item.type2)
+            write_table(folder / f"{item.name}.dist.new", table, digits=FILE_DIGITS)
+            new[item.name] = table.rounded(FILE_DIGITS)
+        return new, None if pressure is None else float(pressure)
+
+    def post_add(self, step: int, folder: Path, last: Path, pots: dict[str, Table]) -> None:
+        """Apply the post_add tasks of each interaction in turn, then a shift."""
+        overwritten: set[str] = set()
+        for item in self.settings.interactions:
+            if item.name in overwritten:
+                continue
+            for k, task in enumerate((*item.post_add, "shift"), start=1):
+                pot = save(folder, f"{item.name}.pot.{k}", pots[item.name])
+                if task == "shift":
+                    pots[item.name] = shift_nonbonded(pot)
+                elif task == "convergence":
+                    self.named(item, measure_convergence, item, self.main, folder, pot)
+                elif task == "acc_convergence":
+                    self.accumulate(item, step, folder, last, pot)
+                elif task == "copyback":
+                    for name in item.copyback_filelist:
+                        shutil.copy(folder / name, self.main / name)
+                elif task == "overwrite" and is_on(item.overwrite_do, step):
+                    others = [other.name for other in self.settings.interactions if other.name != item.name]
+                    overwritten |= set(others)
+                    for name in others:
+                        pots[name] = save(folder, f"{name}.pot.new", pot)
+                save(folder, f"{item.name}.pot.new", pots[item.name])
+            self.log(f"{folder.name}: {item.name}: convergence {self.convergence(folder, item.name):g}")
+
+    def accumulate(self, item: Interaction, step: int, folder: Path, last: Path, pot: Table) -> None:
+        path, name = folder / f"{item.name}.conv", f"{item.name}.aconv"
+        if not path.is_file():
+            self.named(item, measure_convergence, item, self.main, folder, pot)
+        earlier = (last / name).read_text() if (last / name).is_file() else ""
+        (folder / name).write_text(f"{earlier}{step} {path.read_text().strip()}\n")
+
+    @staticmethod
+    def convergence(folder: Path, name: str) -> float:
+        path = folder / f"{name}.conv"
+        return float(path.read_text()) if path.is_file() else float("nan")
+
+    def is_converged(self, step: int) -> bool:
+        if self.settings.convergence_check != "default":
+            return False
+        total = "0"
+        for item in self.settings.interactions:
+            value = self.convergence(self.folder(step), item.name)
+            if np.isfinite(value):
+                total = shell_number(float(total) + value)
+        return not float(total) > self.settings.convergence_limit
