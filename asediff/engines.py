@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from asediff.integrators import NoseHooverChain
+from asediff.lammps import LammpsRun
 from asediff.measurement import Measurement, measure
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.simulate import simulate
 from asediff.system import System
+from asediff.tables import spline_tables
 from asediff.targets import StatePoint
 from asediff.trajectory import Trajectory
 
@@ -93,6 +95,25 @@ class TorchEngine(TrajectoryEngine):
         with torch.no_grad():
             warm = simulate(system, potential, integrator, self.equilibration_steps)
             return simulate(warm, potential, integrator, self.steps, save_every=self.save_every)
+
+
+@dataclass(frozen=True)
+class LammpsEngine(LammpsRun, TrajectoryEngine):
+    """Constant-temperature runs in LAMMPS with the exported table; the arguments are those of `LammpsRun`."""
+
+    @property
+    def steps_per_run(self) -> int:  # type: ignore[override]
+        """Equilibration and production steps."""
+        return self.equilibration_steps + self.steps
+
+    def run(
+        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+    ) -> Trajectory:
+        """The production frames, `(steps // save_every, n_atoms, 3)`."""
+        system = state_point.system if start is None else start
+        with torch.no_grad():
+            tables = spline_tables(potential.tabulate(system, state_point.kT))
+        return self.record(tables, system, state_point.kT, 1 + abs(seed) % 900_000_000)
 
 
 @dataclass(frozen=True)

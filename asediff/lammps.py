@@ -221,7 +221,7 @@ def side_by_side(trajectories: Sequence[Trajectory]) -> Trajectory:
 
 
 @dataclass(frozen=True)
-class LammpsEngine:
+class LammpsRun:
     """Long runs at constant temperature by LAMMPS, from tables, one process and one thread by default.
 
     Attributes:
@@ -267,7 +267,7 @@ class LammpsEngine:
                 f"steps: {self.steps} is less than save_every = {self.save_every}; no frame would be saved"
             )
 
-    def run(
+    def record(
         self,
         tables: Mapping[str, PairTable] | Sequence[Mapping[str, PairTable]],
         system: System,

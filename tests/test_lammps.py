@@ -10,7 +10,7 @@ import torch
 from ase import units
 from ase.build import bulk, make_supercell
 
-from asediff.lammps import LammpsEngine, LammpsError, find_lmp, lammps_input, run_lammps, side_by_side
+from asediff.lammps import LammpsRun, LammpsError, find_lmp, lammps_input, run_lammps, side_by_side
 from asediff.lammps_files import Box, parse_log, read_dump, write_data, write_frames
 from asediff.lammps_units import LammpsUnits
 from asediff.neighbors import NeighborList
@@ -174,7 +174,7 @@ def test_a_triclinic_box_is_the_same_cell_turned():
 
 def engine(**changes):
     settings = {"timestep": 0.005, "steps": 400, "save_every": 20, "equilibration_steps": 200, "units": "lj"}
-    return LammpsEngine(**(settings | changes))
+    return LammpsRun(**(settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def tables():
 
 def test_a_run_comes_back_as_the_trajectory_that_torch_would_give(tables):
     system = System.from_atoms(fcc())
-    trajectory = engine().run(tables, system, 1.0, seed=5)
+    trajectory = engine().record(tables, system, 1.0, seed=5)
     assert len(trajectory) == 20
     assert trajectory.steps.tolist() == list(range(20, 401, 20))
     assert trajectory.timestep == 0.005
@@ -200,7 +200,7 @@ def test_a_run_comes_back_as_the_trajectory_that_torch_would_give(tables):
 
 def test_energy_and_pressure_of_the_frames_are_those_of_the_splines(tables):
     system = System.from_atoms(fcc(shear=0.1))
-    trajectory = engine().run(tables, system, 1.0, seed=5)
+    trajectory = engine().record(tables, system, 1.0, seed=5)
     spline = PairPotential(LennardJones(1.0, 1.0), 2.5).tabulate(system)
     frame = trajectory.frame(7)
     with torch.no_grad():
@@ -215,18 +215,18 @@ def test_energy_and_pressure_of_the_frames_are_those_of_the_splines(tables):
 def test_a_batch_gives_each_system_its_own_temperature_and_run(tables):
     first, second = System.from_atoms(fcc()), System.from_atoms(fcc(density=0.5, repeat=4))
     batch = System.concatenate([first, second])
-    trajectory = engine(steps=1000, processes=2).run(tables, batch, [0.8, 1.6], seed=3)
+    trajectory = engine(steps=1000, processes=2).record(tables, batch, [0.8, 1.6], seed=3)
     assert trajectory.positions.shape == (50, 108 + 256, 3)
     kT = trajectory.kinetic_energy.mean(0) * 2 / 3 / (batch.counts - 1)
     torch.testing.assert_close(kT, torch.tensor([0.8, 1.6], dtype=torch.float64), rtol=0.1, atol=0)
-    alone = engine(steps=1000).run(tables, second, 1.6, seed=4)
+    alone = engine(steps=1000).record(tables, second, 1.6, seed=4)
     torch.testing.assert_close(trajectory.positions[:, 108:], alone.positions)
     assert side_by_side([alone]).n_systems == 1
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tables):
     system = System.from_atoms(fcc())
-    runs = [engine().run(tables, system, 1.0, seed=seed).positions for seed in (5, 5, 6)]
+    runs = [engine().record(tables, system, 1.0, seed=seed).positions for seed in (5, 5, 6)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.allclose(runs[0], runs[2])
 
@@ -239,7 +239,7 @@ def test_a_run_in_real_units_has_the_temperature_that_was_asked_for(tmp_path):
     pressures = []
     for name in ("real", "metal"):
         runner = engine(timestep=4 * units.fs, steps=1000, units=name, workdir=str(tmp_path / name))
-        trajectory = runner.run(tables, system, 90 * units.kB, seed=1)
+        trajectory = runner.record(tables, system, 90 * units.kB, seed=1)
         kelvin = trajectory.kinetic_energy.mean() * 2 / 3 / (len(atoms) - 1) / units.kB
         assert float(kelvin) == pytest.approx(90, abs=6)
         pressures.append(float(trajectory.pressure.mean()))
@@ -254,7 +254,7 @@ def test_a_table_that_starts_too_far_out_is_extended_before_the_run(tables):
     short = PairTable.from_function(
         lambda r: 4 * (r**-12 - r**-6) - 4 * (2.5**-12 - 2.5**-6), 2.5, r_core=0.6, r_lo=0.6
     )
-    assert len(engine(steps=20).run({"Ar_Ar": short}, system, 1.0, seed=1)) == 1
+    assert len(engine(steps=20).record({"Ar_Ar": short}, system, 1.0, seed=1)) == 1
 
 
 def test_the_reference_fluid_is_the_tabulated_one():
@@ -263,9 +263,9 @@ def test_the_reference_fluid_is_the_tabulated_one():
     table = PairTable.from_function(
         lambda r: 4 * (r**-12 - r**-6) - 4 * (2.5**-12 - 2.5**-6), 2.5, r_core=0.6, n_points=8001
     )
-    same = LammpsEngine(
+    same = LammpsRun(
         timestep=0.005, tdamp=0.5, steps=200, save_every=50, equilibration_steps=100, units="lj", skin=0.3
-    ).run({"Ar_Ar": table}, system, 1.0, seed=2)
+    ).record({"Ar_Ar": table}, system, 1.0, seed=2)
     # Same velocities and forces; chaos has not yet amplified the table's 1e-7.
     torch.testing.assert_close(reference.positions[0], same.positions[0], atol=1e-3, rtol=0)
     torch.testing.assert_close(reference.potential_energy[0], same.potential_energy[0], rtol=1e-4, atol=0)
@@ -411,7 +411,7 @@ def test_engine_refuses_what_does_not_fit_the_system(tables):
         (system, 1.0, 0, "seed: 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            engine().run(tables, bad, kT, seed=seed)
+            engine().record(tables, bad, kT, seed=seed)
 
 
 def test_a_dump_that_is_cut_short_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from ase import units
 from ase.build import bulk, make_supercell
 
-from asediff.lammps import LammpsEngine
+from asediff.lammps import LammpsRun
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import LennardJones
 from asediff.system import System
@@ -18,8 +18,8 @@ from asediff.verify import Check, verify_export
 
 def liquid(potential, system, kT, style, timestep):
     """Ten frames of a short LAMMPS run with the potential's tables."""
-    engine = LammpsEngine(timestep=timestep, steps=1000, save_every=100, equilibration_steps=500, units=style)
-    return engine.run(spline_tables(potential.tabulate(system)), system, kT, seed=4)
+    engine = LammpsRun(timestep=timestep, steps=1000, save_every=100, equilibration_steps=500, units=style)
+    return engine.record(spline_tables(potential.tabulate(system)), system, kT, seed=4)
 
 
 def fcc(density, repeat, *, sheared=False):
