@@ -59,6 +59,11 @@ class FitJob:
         """Wall time of the fit so far, earlier parts of a resumed fit included."""
         return self.seconds_before + time.perf_counter() - self.started
 
+    @property
+    def continues(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.resume and self.folder is not None and (self.folder / CHECKPOINT).is_file()
+
     def record(self, **row: float) -> None:
         """Append a row to the history."""
         self.history.append({**row, "md_steps": float(self.md_steps), "seconds": self.seconds})
@@ -93,7 +98,7 @@ class FitJob:
         Raises:
             ValueError: the checkpoint belongs to another potential or seed.
         """
-        if not self.resume or self.folder is None or not (self.folder / CHECKPOINT).is_file():
+        if not self.continues or self.folder is None:
             return None
         path = self.folder / CHECKPOINT
         state: dict[str, Any] = torch.load(path, weights_only=True)

@@ -1,0 +1,404 @@
+"""What one run knows about other potentials: per-frame pair histograms, reweighted averages and their derivatives.
+
+For potentials that are sums over pairs of u(r), the energy of a frame under any u is Σ_b n_b u(r_b), n_b the number of
+pairs in bin b of a fine histogram. So the histograms of one run, once stored, give every average under a nearby
+potential (weights w_f ∝ exp(-β ΔU_f)) and its derivative dA/du = -β (<A n> - <A><n>), whatever made the run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from asediff.engines import DiluteEngine, Engine
+from asediff.kernels.cpu_rdf import pair_histograms
+from asediff.measurement import Measurement
+from asediff.observables import RDF
+from asediff.potentials.pair import PairPotential, pair_name
+from asediff.potentials.truncation import value_and_slope
+from asediff.system import System
+from asediff.targets import StatePoint, block_average_error
+from asediff.trajectory import Trajectory
+
+PairFunction = Callable[[Tensor, str], Tensor]
+"""Values at distances r `(n,)` for a named pair: u(r) `(n,)`, or M basis functions `(n, M)`."""
+
+
+def target_pair(observable: RDF) -> str:
+    """Name of the potential that a g(r) belongs to: `all`, or such as `Ar-Kr`."""
+    return "all" if observable.pair is None else pair_name(*observable.pair)
+
+
+def potential_curve(potential: PairPotential, kT: float) -> PairFunction:
+    """u(r) of a potential as a `PairFunction`, differentiable in its parameters."""
+    return lambda r, pair: potential.function(r, pair, kT)
+
+
+@dataclass(frozen=True, eq=False)
+class Averages:
+    """Averages under a potential.
+
+    Attributes:
+        values: one tensor per target of the state point.
+        pressure: energy/length³.
+        efficiency: effective number of frames divided by their number, exp(-Σ w ln w)/F.
+    """
+
+    values: tuple[Tensor, ...]
+    pressure: Tensor
+    efficiency: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """Derivatives of averages with respect to the amplitudes of M functions added to u(r).
+
+    Attributes:
+        values: `(n_values, M)` per target.
+        pressure: `(M,)`, energy/length³ per energy.
+    """
+
+    values: tuple[Tensor, ...]
+    pressure: Tensor
+
+
+class Statistics(ABC):
+    """What a run at one state point says about potentials close to the one that it used."""
+
+    state_point: StatePoint
+
+    @abstractmethod
+    def averages(self, u: PairFunction) -> Averages:
+        """Averages under another potential, differentiable in the parameters of u."""
+
+    @abstractmethod
+    def response(self, basis: PairFunction) -> Response:
+        """Derivatives of the averages at the potential of the run."""
+
+    @abstractmethod
+    def mean_energy(self, u: PairFunction) -> Tensor:
+        """Mean energy of u in the run's ensemble, `()`; differentiable in u."""
+
+    @abstractmethod
+    def covariance(self, basis: PairFunction) -> Tensor:
+        """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
+
+    @abstractmethod
+    def log_partition(self, u: PairFunction) -> Tensor:
+        """ln of the configuration integral of u over that of the run's potential, `()`."""
+
+    @property
+    @abstractmethod
+    def independent_frames(self) -> float:
+        """Number of frames, divided by their statistical inefficiency."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameStatistics(Statistics):
+    """Statistics of a trajectory.
+
+    Attributes:
+        state_point: condition and targets.
+        names: pairs of species that have a histogram.
+        r: `(n_bins,)`, centres of the fine bins, length; empty bins at short distance are left out.
+        counts: `(n_frames, n_names, n_bins)`, numbers of pairs.
+        values: per target `(n_frames, n_values)`.
+        pressure: `(n_frames,)`, kinetic part at kT, energy/length³.
+        energy: `(n_names, n_bins)`, u(r) of the run's potential.
+        slope: `(n_names, n_bins)`, its derivative.
+    """
+
+    state_point: StatePoint
+    names: tuple[str, ...]
+    r: Tensor
+    counts: Tensor
+    values: tuple[Tensor, ...]
+    pressure: Tensor
+    energy: Tensor
+    slope: Tensor
+
+    @classmethod
+    def of(
+        cls, trajectory: Trajectory, potential: PairPotential, state_point: StatePoint, *, bins: int = 400
+    ) -> FrameStatistics:
+        """Histogram the frames of a run with `potential`, from 0 to its cutoff.
+
+        Args:
+            trajectory: frames of one system, in equilibrium.
+            potential: the one that moved the atoms.
+            state_point: condition and targets.
+            bins: number of fine bins; energies are taken at their centres.
+
+        Raises:
+            ValueError: fewer than two frames.
+        """
+        if len(trajectory) < 2:
+            raise ValueError(f"trajectory: {len(trajectory)} frames have no covariance; save at least 2")
+        kT = float(state_point.kT)
+        names = tuple(potential.pair_names())
+        with torch.no_grad():
+            counts = count_pairs(trajectory, potential, bins)
+            spacing = potential.cutoff / bins
+            first = max(0, int(counts.sum((0, 1)).nonzero()[:1].sum()) - 1)
+            r = spacing * (torch.arange(first, bins, dtype=torch.float64) + 0.5)
+            values = tuple(t.observable.per_frame(trajectory)[:, 0].to(torch.float64) for t in state_point.targets)
+            curves = [value_and_slope(lambda x, n=name: potential.function(x, n, kT), r) for name in names]  # type: ignore[misc]
+            volume = float(trajectory.system.get_volume()[0])
+            twice_kinetic = 2.0 * trajectory.kinetic_energy[:, 0]
+            expected = 3.0 * (trajectory.n_atoms - 1) * kT
+            pressure = trajectory.pressure[:, 0] + (expected - twice_kinetic) / (3.0 * volume)
+        return cls(
+            state_point=state_point,
+            names=names,
+            r=r,
+            counts=counts[:, :, first:],
+            values=values,
+            pressure=pressure.to(torch.float64),
+            energy=torch.stack([c[0].detach() for c in curves]),
+            slope=torch.stack([c[1].detach() for c in curves]),
+        )
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.counts)
+
+    @property
+    def beta(self) -> float:
+        """1/kT."""
+        return 1.0 / float(self.state_point.kT)
+
+    @cached_property
+    def _flat(self) -> Tensor:
+        return self.counts.reshape(self.n_frames, -1)
+
+    @property
+    def _volume(self) -> float:
+        return float(self.state_point.system.get_volume()[0])
+
+    def frames(self, chosen: slice | Tensor) -> FrameStatistics:
+        """The same with some of the frames."""
+        return FrameStatistics(
+            self.state_point, self.names, self.r, self.counts[chosen], tuple(v[chosen] for v in self.values),
+            self.pressure[chosen], self.energy, self.slope,
+        )  # fmt: skip
+
+    def joined(self, other: FrameStatistics) -> FrameStatistics:
+        """Frames of two runs of the same potential together.
+
+        Raises:
+            ValueError: the potentials or pairs differ.
+        """
+        first = int(round(float(other.r[0] - self.r[0]) / float(self.r[1] - self.r[0])))
+        a, b = (self, other) if first >= 0 else (other, self)
+        first = abs(first)
+        same = a.names == b.names and len(a.r) - first == len(b.r)
+        if not same or not torch.allclose(a.energy[:, first:], b.energy, rtol=1e-9, atol=1e-9 / self.beta):
+            raise ValueError("other: frames of another potential; join runs of one potential")
+        counts = torch.cat([a.counts, torch.nn.functional.pad(b.counts, (first, 0))])
+        values = tuple(torch.cat(v) for v in zip(a.values, b.values, strict=True))
+        return FrameStatistics(
+            a.state_point, a.names, a.r, counts, values, torch.cat([a.pressure, b.pressure]), a.energy, a.slope
+        )
+
+    def energies(self, u: PairFunction) -> Tensor:
+        """Energy of each frame under u, `(n_frames,)`."""
+        return self._flat @ torch.cat([u(self.r, name) for name in self.names])
+
+    def log_weights(self, u: PairFunction) -> Tensor:
+        """ln of the normalised weight of each frame under u, `(n_frames,)`."""
+        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
+        return torch.log_softmax(-self.beta * (self._flat @ change), 0)
+
+    def averages(self, u: PairFunction) -> Averages:
+        """See `Statistics.averages`; the pressure is the reweighted virial with the change of r u'(r) added."""
+        log_weights = self.log_weights(u)
+        weights = log_weights.exp()
+        pressure = weights @ self.pressure
+        if self.state_point.pressure is not None:
+            slopes = torch.cat([value_and_slope(lambda x, n=name: u(x, n), self.r)[1] for name in self.names])  # type: ignore[misc]
+            change = (slopes - self.slope.reshape(-1)) * self.r.repeat(len(self.names))
+            pressure = pressure - weights @ (self._flat @ change) / (3.0 * self._volume)
+        return Averages(
+            values=tuple(weights @ v for v in self.values),
+            pressure=pressure,
+            efficiency=torch.exp(-(weights * log_weights).sum()) / self.n_frames,
+        )
+
+    def _projected(self, basis: PairFunction) -> Tensor:
+        """Energy of each basis function in each frame, `(n_frames, M)`."""
+        return self._flat @ torch.cat([basis(self.r, name) for name in self.names])
+
+    def response(self, basis: PairFunction) -> Response:
+        """See `Statistics.response`."""
+        phi = self._projected(basis)
+        phi = phi - phi.mean(0)
+        scale = -self.beta / self.n_frames
+        values = tuple(scale * ((v - v.mean(0)).T @ phi) for v in self.values)
+        h = 1e-3 * float(self.r[1] - self.r[0])
+        virials = []
+        for name in self.names:
+            slopes = (basis(self.r + h, name) - basis(self.r - h, name)) / (2.0 * h)
+            virials.append(self.r[:, None] * slopes)
+        direct = -(self._flat.mean(0) @ torch.cat(virials)) / (3.0 * self._volume)
+        return Response(values, scale * ((self.pressure - self.pressure.mean()) @ phi) + direct)
+
+    def mean_energy(self, u: PairFunction) -> Tensor:
+        """See `Statistics.mean_energy`."""
+        return self.energies(u).mean()
+
+    def covariance(self, basis: PairFunction) -> Tensor:
+        """See `Statistics.covariance`."""
+        phi = self._projected(basis)
+        phi = phi - phi.mean(0)
+        return phi.T @ phi / self.n_frames
+
+    def log_partition(self, u: PairFunction) -> Tensor:
+        """See `Statistics.log_partition`; ln <exp(-β ΔU)>."""
+        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
+        exponents = -self.beta * (self._flat @ change)
+        return torch.logsumexp(exponents, 0) - torch.log(torch.tensor(float(self.n_frames)))
+
+    @property
+    def independent_frames(self) -> float:
+        """See `Statistics.independent_frames`; from the error bars of the first target."""
+        values = self.values[0]
+        naive = (values.var(0) / self.n_frames).sum()
+        blocked = (block_average_error(values) ** 2).sum()
+        ratio = float(blocked / naive) if float(naive) > 0 else 1.0
+        return max(1.0, self.n_frames / max(1.0, ratio))
+
+
+@dataclass(frozen=True, eq=False)
+class DiluteStatistics(Statistics):
+    """Closed form at zero density: g = exp(-βu), dg_a/du_b = -β g_a δ_ab, every weight 1.
+
+    Attributes:
+        state_point: condition and targets.
+        g: per target, g(r) of the potential that was measured.
+    """
+
+    state_point: StatePoint
+    g: tuple[Tensor, ...]
+
+    @property
+    def beta(self) -> float:
+        """1/kT."""
+        return 1.0 / float(self.state_point.kT)
+
+    def _places(self) -> list[tuple[Tensor, str, Tensor, Tensor]]:
+        """Bin centres, pair, g(r) and mean numbers of pairs of an ideal gas in the bins, per target."""
+        places = []
+        for target, g in zip(self.state_point.targets, self.g, strict=True):
+            observable = target.observable
+            assert isinstance(observable, RDF)
+            ideal = ideal_counts(observable, self.state_point.system)
+            places.append((observable.centers, target_pair(observable), g, ideal))
+        return places
+
+    def averages(self, u: PairFunction) -> Averages:
+        """See `Statistics.averages`."""
+        values = tuple(torch.exp(-self.beta * u(r, name)) for r, name, _, _ in self._places())
+        pressure = torch.tensor(self.state_point.density / self.beta, dtype=torch.float64)
+        return Averages(values, pressure, torch.ones((), dtype=torch.float64))
+
+    def response(self, basis: PairFunction) -> Response:
+        """See `Statistics.response`."""
+        values = []
+        for r, name, g, _ in self._places():
+            values.append(-self.beta * g[:, None] * basis(r, name))
+        return Response(tuple(values), torch.zeros(values[0].shape[1], dtype=torch.float64))
+
+    def mean_energy(self, u: PairFunction) -> Tensor:
+        """See `Statistics.mean_energy`."""
+        total = torch.zeros((), dtype=torch.float64)
+        for r, name, g, ideal in self._places():
+            total = total + (ideal * g) @ u(r, name)
+        return total
+
+    def covariance(self, basis: PairFunction) -> Tensor:
+        """See `Statistics.covariance`; numbers of pairs are Poisson variables here."""
+        total = torch.zeros((), dtype=torch.float64)
+        for r, name, g, ideal in self._places():
+            b = basis(r, name)
+            total = total + b.T @ ((ideal * g)[:, None] * b)
+        return total
+
+    def log_partition(self, u: PairFunction) -> Tensor:
+        """See `Statistics.log_partition`."""
+        total = torch.zeros((), dtype=torch.float64)
+        for r, name, g, ideal in self._places():
+            total = total + ideal @ (torch.exp(-self.beta * u(r, name)) - g)
+        return total
+
+    @property
+    def independent_frames(self) -> float:
+        """Infinite: there is no noise."""
+        return float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One run at one state point: what it measured, and what it says about nearby potentials."""
+
+    measurement: Measurement
+    statistics: Statistics
+
+    @property
+    def final(self) -> System | None:
+        """The state that the run ended in."""
+        trajectory = self.measurement.trajectory
+        return None if trajectory is None else trajectory.system
+
+
+def sample(
+    engine: Engine,
+    potential: PairPotential,
+    state_point: StatePoint,
+    *,
+    seed: int,
+    start: System | None = None,
+    bins: int = 400,
+) -> Sample:
+    """Run an engine and keep the pair histograms of its frames.
+
+    Raises:
+        ValueError: the engine returns no frames and is not the dilute limit.
+    """
+    measurement = engine.measure(potential, state_point, seed=seed, start=start)
+    if isinstance(engine, DiluteEngine):
+        return Sample(measurement, DiluteStatistics(state_point, measurement.values))
+    if measurement.trajectory is None:
+        raise ValueError(f"engine: {type(engine).__name__} returns no frames, so there is nothing to reweight")
+    return Sample(measurement, FrameStatistics.of(measurement.trajectory, potential, state_point, bins=bins))
+
+
+def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> Tensor:
+    """Numbers of pairs of each kind between 0 and the cutoff, `(n_frames, n_names, bins)` float64."""
+    system = trajectory.system
+    if potential.species is None:
+        types = torch.zeros_like(system.numbers)
+        channels = torch.zeros(1, 1, dtype=torch.int64)
+    else:
+        species = torch.tensor(potential.species, dtype=torch.int64)
+        types = torch.searchsorted(species, system.numbers.cpu())
+        first, second = torch.triu_indices(len(species), len(species))
+        channels = torch.zeros(len(species), len(species), dtype=torch.int64)
+        channels[first, second] = torch.arange(len(first))
+        channels[second, first] = channels[first, second]
+    counts = pair_histograms(
+        trajectory.positions.detach().cpu(), system.cell.cpu(), system.offsets.cpu(), types.cpu(), channels,
+        lower=0.0, upper=potential.cutoff, bins=bins,
+    )  # fmt: skip
+    return counts[:, 0].to(torch.float64)
+
+
+def ideal_counts(observable: RDF, system: System) -> Tensor:
+    """Mean number of pairs in each bin where g(r) = 1, `(bins,)`."""
+    ones = torch.ones(1, observable.bins, dtype=torch.float64)
+    return 1.0 / observable.from_counts(ones, system)[0]

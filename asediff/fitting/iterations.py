@@ -1,0 +1,190 @@
+"""The loop that all iterative methods share: run, compare, stop within noise, update, record, checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from asediff.engines import Engine
+from asediff.fitting.api import FitJob
+from asediff.fitting.histograms import Sample, sample
+from asediff.measurement import Measurement
+from asediff.observables import RDF
+from asediff.simulate import InstabilityError
+from asediff.system import System
+from asediff.targets import StatePoint
+
+Update = Callable[[int, list[Sample]], Mapping[str, float]]
+"""Changes `job.potential` in place from the samples of an iteration; returns numbers for the history."""
+
+MAX_RETREATS = 6
+
+
+class Iterations:
+    """Runs of an engine at all state points, alternating with updates of the potential.
+
+    Every iteration records mean |Δg|, D and their noise, and the pressure. When the atoms blow up, the last change of
+    the potential is halved and the runs are repeated.
+
+    Args:
+        job: potential, state points, history and checkpoints.
+        engine: samples the potential.
+        count: number of iterations.
+        stop_within_noise: end when every target is met within the error bars of the run (and the pressure too).
+        bins: of the fine histograms.
+    """
+
+    def __init__(
+        self, job: FitJob, engine: Engine, count: int, *, stop_within_noise: bool, bins: int = 400
+    ) -> None:
+        self.job, self.engine, self.count = job, engine, count
+        self.stop_within_noise, self.bins = stop_within_noise, bins
+        self.starts: list[System | None] = [None] * len(job.state_points)
+        self.before: dict[str, Any] | None = None
+        self.done = 0
+
+    def run(self, update: Update, **extra: Any) -> str:
+        """Iterate; `extra` is saved with each checkpoint. Returns why it stopped."""
+        job = self.job
+        self._resume()
+        with job.bar(self.count, self.done) as bar:
+            while self.done < self.count:
+                samples = self._samples()
+                row = comparison(job.state_points, [s.measurement for s in samples])
+                self.starts = [s.final for s in samples]
+                if self.done == 0:
+                    job.notes.extend(undersampled(job.state_points, [s.measurement for s in samples]))
+                if self.stop_within_noise and all_within_noise(job.state_points, [s.measurement for s in samples]):
+                    job.record(iteration=float(self.done), **row)
+                    self._save(extra)
+                    return f"all targets met within the noise of the runs after {self.done} updates"
+                self.before = copy.deepcopy(job.potential.state_dict())
+                told = update(self.done, samples)
+                _check_finite(job)
+                job.record(iteration=float(self.done), **row, **told)
+                self.done += 1
+                self._save(extra)
+                bar.set_postfix(mean_dg=f"{row['mean_dg']:.4f}", D=f"{row['D']:.3g}", refresh=False)
+                bar.update()
+        return f"{self.count} iterations done"
+
+    def _samples(self) -> list[Sample]:
+        job = self.job
+        for _ in range(MAX_RETREATS):
+            try:
+                samples = []
+                for k, point in enumerate(job.state_points):
+                    seed = 1 + job.seed * 1_000_000 + self.done * len(job.state_points) + k
+                    samples.append(
+                        sample(self.engine, job.potential, point, seed=seed, start=self.starts[k], bins=self.bins)
+                    )
+                    job.md_steps += self.engine.steps_per_run
+            except InstabilityError as error:
+                self._retreat(error)
+            else:
+                return samples
+        raise ValueError(
+            f"potential: the atoms blow up even with {MAX_RETREATS} times smaller changes; use a shorter timestep, a smaller "
+            "step size, or a start with a steeper core"
+        )
+
+    def _retreat(self, error: Exception) -> None:
+        """Halve the last change of the potential; new runs start from the state points' own configurations."""
+        if self.before is None:
+            raise error
+        now = self.job.potential.state_dict()
+        halved = {
+            key: 0.5 * (now[key] + self.before[key]) if now[key].is_floating_point() else now[key] for key in now
+        }
+        self.job.potential.load_state_dict(halved)
+        self.starts = [None] * len(self.starts)
+        self.job.notes.append(f"iteration {self.done + 1}: {error}; halved the last change of the potential")
+
+    def _save(self, extra: Mapping[str, Any]) -> None:
+        positions = [None if s is None else s.positions for s in self.starts]
+        velocities = [None if s is None else s.velocities for s in self.starts]
+        self.job.save_checkpoint(iterations=self.done, positions=positions, velocities=velocities, **extra)
+
+    def _resume(self) -> None:
+        saved = self.job.load_checkpoint()
+        if saved is None:
+            return
+        self.done = saved["iterations"]
+        for k, (x, v) in enumerate(zip(saved["positions"], saved["velocities"], strict=True)):
+            if x is not None:
+                self.starts[k] = self.job.state_points[k].system.replace(positions=x, velocities=v)
+
+
+def _check_finite(job: FitJob) -> None:
+    for name, values in job.potential.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise ValueError(f"potential: {name} is no longer finite after the update; use a smaller step size")
+
+
+def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Numbers of one iteration for the history.
+
+    Returns:
+        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points; `mean_dg:<point>:<target>`
+        when there are several; pressure, pressure_error and pressure_target of each state point.
+    """
+    row: dict[str, float] = {}
+    deviations = [
+        (s, target, d)
+        for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True))
+        for target, d in zip(point.targets, measurement.deviations(point), strict=True)
+        if isinstance(target.observable, RDF)
+    ]
+    names = {"mean_dg": "mean", "mean_dg_error": "mean_error", "D": "structural", "D_noise": "structural_noise"}
+    for column, attribute in names.items():
+        values = [getattr(d, attribute) for _, _, d in deviations]
+        row[column] = sum(values) / len(values) if values else math.nan
+    if len(deviations) > 1:
+        row |= {f"mean_dg:{s}:{target.name}": d.mean for s, target, d in deviations}
+    for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True)):
+        suffix = f":{s}" if len(state_points) > 1 else ""
+        row[f"pressure{suffix}"] = measurement.pressure
+        row[f"pressure_error{suffix}"] = measurement.pressure_error
+        if point.pressure is not None:
+            row[f"pressure_target{suffix}"] = point.pressure
+    return row
+
+
+def all_within_noise(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> bool:
+    """Whether no target differs from its measurement by more than the error bars explain."""
+    for point, measurement in zip(state_points, measurements, strict=True):
+        if not all(d.within_noise for d in measurement.deviations(point)):
+            return False
+        if point.pressure is not None and abs(measurement.pressure - point.pressure) > measurement.pressure_error:
+            return False
+    return True
+
+
+def undersampled(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> list[str]:
+    """Remarks on bins that the run left empty or hardly visited although the target is not zero there."""
+    notes = []
+    for point, measurement in zip(state_points, measurements, strict=True):
+        for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
+            if not isinstance(target.observable, RDF):
+                continue
+            if not bool((value > 0).any()):
+                raise ValueError(
+                    f"{point.name}: the histogram of {target.name} is all zero; check species, r_max and the trajectory"
+                )
+            r = target.observable.centers
+            wanted = target.reference > 0.02
+            for what, rows in (
+                ("empty", wanted & (value <= 0)),
+                ("known to less than 50 %", wanted & (value > 0) & (error > 0.5 * value)),
+            ):
+                if bool(rows.any()):
+                    chosen = r[rows]
+                    notes.append(
+                        f"{point.name}, {target.name}: {int(rows.sum())} bins between {float(chosen[0]):.4g} and "
+                        f"{float(chosen[-1]):.4g} are {what} in the first run"
+                    )
+    return notes

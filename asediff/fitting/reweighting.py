@@ -1,0 +1,184 @@
+"""Reweighting: many optimiser steps per MD run, for any radial function, by the covariance formula.
+
+Frames of one run get the weights w_f ∝ exp(-β Σ_b n_b(f) [u_θ(r_b) - u_0(r_b)]); averages under them, and their
+gradients in θ, are exact for the frames at hand. A new run is made when the effective number of frames
+exp(-Σ w ln w) falls (doi:10.1038/s41467-021-27241-4; here with pair histograms in place of energies of frames).
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from asediff.engines import Engine
+from asediff.fitting.api import FitJob, Method
+from asediff.fitting.histograms import Averages, PairFunction, Sample, Statistics, potential_curve
+from asediff.fitting.iterations import Iterations
+from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.potentials.pair import PairPotential
+from asediff.targets import StatePoint
+
+Objective = Callable[[Sequence[Averages], Sequence[PairFunction]], Tensor]
+"""What the inner steps minimise: a function of the reweighted averages and of u(r) at each state point, `()`."""
+
+MAX_HALVINGS = 4
+
+
+@dataclass(frozen=True)
+class ReweightedMethod(Method, ABC):
+    """What `Reweighting` and `RelativeEntropy` share; use one of these.
+
+    Args:
+        engine: samples the potential; `LammpsSampler` makes production runs and leaves the gradient to asediff.
+        iterations: number of MD runs per state point.
+        inner_steps: largest number of Adam steps per run.
+        learning_rate: of Adam.
+        min_efficiency: the effective number of frames over their number at which a new run is due: the trust region.
+        pretraining: start from Boltzmann inversion; None starts from the potential as it is.
+        stop_within_noise: end when all targets are met within the error bars of the runs.
+        bins: of the fine pair histograms between 0 and the cutoff.
+    """
+
+    engine: Engine
+    iterations: int = 10
+    inner_steps: int = 300
+    learning_rate: float = 2e-3
+    min_efficiency: float = 0.5
+    pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
+    stop_within_noise: bool = False
+    bins: int = 400
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "inner_steps", "learning_rate", "bins"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
+        if not 0 < self.min_efficiency < 1:
+            raise ValueError(f"min_efficiency: {self.min_efficiency} is not a fraction; give 0 < min_efficiency < 1")
+
+    @abstractmethod
+    def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
+        """The function to minimise with the frames of this iteration."""
+
+    def run(self, job: FitJob) -> str:
+        """See `Method.run`."""
+        parameters = [p for p in job.potential.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
+        if self.pretraining is not None and not job.continues:
+            misfit = self.pretraining.apply(job.potential, job.state_points)
+            job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
+        coldest = min(float(p.kT) for p in job.state_points)
+        job.potential.refine(coldest)
+        loop = Iterations(
+            job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, bins=self.bins
+        )
+
+        def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
+            told = descend(self, job, [s.statistics for s in samples], parameters)
+            job.potential.refine(coldest)
+            return told
+
+        return loop.run(update)
+
+
+def descend(
+    method: ReweightedMethod, job: FitJob, statistics: Sequence[Statistics], parameters: Sequence[torch.nn.Parameter]
+) -> dict[str, float]:
+    """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
+    curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
+    objective = method.objective(job, statistics)
+    rate = method.learning_rate
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    good = [p.detach().clone() for p in parameters]
+    state = copy.deepcopy(optimizer.state_dict())
+    first = last = efficiency = float("nan")
+    steps = halvings = 0
+    while True:
+        averages = [one.averages(u) for one, u in zip(statistics, curves, strict=True)]
+        now = min(float(a.efficiency) for a in averages)
+        if now >= method.min_efficiency:
+            efficiency = now
+            good = [p.detach().clone() for p in parameters]
+            state = copy.deepcopy(optimizer.state_dict())
+        else:
+            _restore(parameters, good)
+            halvings += 1
+            rate *= 0.5
+            optimizer.load_state_dict(copy.deepcopy(state))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            averages = [one.averages(u) for one, u in zip(statistics, curves, strict=True)]
+        if steps == method.inner_steps or halvings > MAX_HALVINGS:
+            break
+        loss = objective(averages, curves)
+        last = float(loss.detach())
+        first = last if steps == 0 else first
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        steps += 1
+    return {"loss": first, "loss_reweighted": last, "inner_steps": float(steps), "efficiency": efficiency}
+
+
+def _restore(parameters: Sequence[torch.nn.Parameter], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+
+
+@dataclass(frozen=True)
+class Reweighting(ReweightedMethod):
+    """Fit any radial functions to the targets with reweighted averages and their gradients.
+
+    Minimises Σ_s w_s Σ_t weight x loss(<A_t>), plus pressure_weight [(P - P*)/ρkT]² where a state point has a pressure.
+    See `ReweightedMethod` for the other arguments.
+
+    Args:
+        pressure_weight: of the pressure terms.
+    """
+
+    pressure_weight: float = 0.1
+
+    def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:  # noqa: ARG002
+        """See `ReweightedMethod.objective`."""
+        return lambda averages, curves: matching_loss(job.state_points, averages, self.pressure_weight)  # noqa: ARG005
+
+
+def matching_loss(
+    state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float
+) -> Tensor:
+    """Weighted mean over state points of the targets' losses and the pressure term, `()`."""
+    total = torch.zeros((), dtype=torch.float64)
+    for point, average in zip(state_points, averages, strict=True):
+        loss = torch.zeros((), dtype=torch.float64)
+        for target, value in zip(point.targets, average.values, strict=True):
+            loss = loss + target.weight * target(value)
+        if point.pressure is not None:
+            scale = point.density * float(point.kT)
+            loss = loss + pressure_weight * ((average.pressure - point.pressure) / scale) ** 2
+        total = total + point.weight * loss / len(state_points)
+    return total
+
+
+def reweighted_gradient(
+    potential: PairPotential,
+    state_points: Sequence[StatePoint],
+    statistics: Sequence[Statistics],
+    *,
+    pressure_weight: float = 0.1,
+) -> tuple[float, list[Tensor]]:
+    """Loss and gradient in the trainable parameters, from the frames of a run with this very potential."""
+    parameters = [p for p in potential.parameters() if p.requires_grad]
+    averages = [
+        one.averages(potential_curve(potential, float(point.kT)))
+        for one, point in zip(statistics, state_points, strict=True)
+    ]
+    loss = matching_loss(state_points, averages, pressure_weight)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    return float(loss.detach()), filled
