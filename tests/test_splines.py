@@ -76,7 +76,7 @@ def test_two_knots_are_refused():
 
 @pytest.fixture
 def spline() -> PairSpline:
-    """Two tables on the knots s = 0.5, 0.7, ..., 4.0 of which the second has another slope at its end."""
+    """Two tables on the knots s = 0.4, 0.6, ..., 4.0; the second ends with a slope."""
     s_lo, cutoff, n = 0.4, 2.0, 18
     spacing = (cutoff**2 - s_lo) / n
     coefficients = clamped_spline(_random(2, n + 1), _random(2), torch.tensor([0.0, 0.3]).double(), spacing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def describe_potential(potential: PairPotential) -> dict[str, Any]:
         "truncation": {"kind": type(truncation).__name__, **vars(truncation)},
         "core": potential.core,
         "n_knots": potential.n_knots,
-        "state": potential.state_dict(),
+        "state": {name: value.detach().clone() for name, value in potential.state_dict().items()},
     }
 
 
@@ -95,10 +96,8 @@ def load_potential(path: str | Path) -> PairPotential:
         raise ValueError(f"path: {path} does not exist; give a file written by save_potential")
     try:
         description = torch.load(path, weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"path: {path} is not a saved potential ({error}); give a file written by save_potential"
-        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"path: {path} is not a saved potential; give a file written by save_potential") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"path: {path} is not a saved potential of format {FORMAT}; save it again with this version")
     return build_potential(description)

@@ -60,6 +60,8 @@ class NeuralRadial(Radial):
             raise ValueError(f"n_basis: {n_basis} is too small; give at least 2 Gaussians")
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: {activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+        if any(n < 1 for n in hidden):
+            raise ValueError(f"hidden: {list(hidden)} has a layer without nodes; give at least 1 node each")
         spacing = r_max / (n_basis - 1)
         width = 4 * spacing if width is None else width
         if not width > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -76,8 +77,8 @@ class PairPotential(Potential):
         n_knots: int = 1000,
     ) -> None:
         super().__init__()
-        if not cutoff > 0:
-            raise ValueError(f"cutoff: {cutoff} is not positive; give the distance beyond which u = 0")
+        if not 0 < cutoff < math.inf:
+            raise ValueError(f"cutoff: {cutoff} is not a positive length; give the distance beyond which u = 0")
         if not FLOOR < core < 1:
             raise ValueError(f"core: {core} is not within ({FLOOR}, 1); give a fraction of the cutoff, such as 0.2")
         if n_knots < 16:
@@ -91,8 +92,13 @@ class PairPotential(Potential):
         if isinstance(radial, Radial):
             self.radials["all"] = radial
             return
+        if not radial:
+            raise ValueError("radial: no pair is given; give one radial function, or one for every pair of species")
         for (first, second), function in radial.items():
-            self.radials[pair_name(first, second)] = function
+            name = pair_name(first, second)
+            if name in self.radials:
+                raise ValueError(f"radial: pair {name} is given twice; give it once, in either order")
+            self.radials[name] = function
         symbols = {symbol for pair in radial for symbol in pair}
         self.species = tuple(sorted(atomic_numbers[symbol] for symbol in symbols))
         missing = [name for name in self.pair_names() if name not in self.radials]
@@ -126,7 +132,10 @@ class PairPotential(Potential):
         elif pair is None:
             raise ValueError(f"pair: missing; choose one of {', '.join(self.radials)}")
         else:
-            name = pair_name(*(pair.split("-") if isinstance(pair, str) else pair))
+            symbols = pair.split("-") if isinstance(pair, str) else pair
+            if len(symbols) != 2:
+                raise ValueError(f"pair: {pair!r} does not name two species; choose one of {', '.join(self.radials)}")
+            name = pair_name(*symbols)
         if name not in self.radials:
             raise ValueError(f"pair: {name} is unknown; choose one of {', '.join(self.radials)}")
         return self.radials[name]  # type: ignore[return-value]

@@ -33,7 +33,7 @@ class HarmonicRadial(Radial):
 
     def config(self) -> dict[str, Any]:
         """The stiffness."""
-        return {"stiffness": float(self.stiffness)}
+        return {"stiffness": self.stiffness.item()}
 
 
 class HarmonicTrap(Potential):
