@@ -1,0 +1,183 @@
+"""Sums over neighbor rows: forces, energies, and the reverse pass of both.
+
+With s = r² and a(s) = -2 du/ds the force of a pair on its first atom is F = a d, d = x_i - x_j. For a vector field w
+on the atoms (the adjoint of the forces) the reverse pass of sum_i w_i.F_i needs, with w_ij = w_i - w_j,
+
+    dL/dx_i = sum_j  a w_ij + 2 a' (w_ij.d) d,        dL/da of a pair = w_ij.d,
+
+so one sweep over the rows yields forces, gradient and the contributions to the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from asediff.kernels.cpu_simd import (
+    BLOCK_BYTES,
+    LANES,
+    as_float,
+    gather,
+    load_index,
+    select,
+    splat,
+    splat_index,
+    store,
+    total,
+    truncate,
+)
+from asediff.kernels.cpu_space import INTERVALS, INVERSE_SPACING, MAX_IMAGES, S_LO, TABLE_SHIFT
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _constants(space):  # type: ignore[no-untyped-def]
+    """0, s_lo, 1/spacing, number of intervals, intervals per table, and what splits an entry, as vectors."""
+    zero, low = splat(space.grid.dtype.type(0.0)), splat(space.grid[S_LO])
+    inverse, top = splat(space.grid[INVERSE_SPACING]), splat(space.grid[INTERVALS])
+    per_table = splat_index(int(space.grid[INTERVALS]) + 1, low)
+    return zero, low, inverse, top, per_table, splat_index(MAX_IMAGES - 1, low), splat_index(TABLE_SHIFT, low)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _separate(image, entry, x, y, z, constants):  # type: ignore[no-untyped-def]
+    """Image number and separation vector of the entries of a block, and its square."""
+    image_mask = constants[5]
+    j = entry & image_mask
+    dx, dy, dz = x - gather(image[0], j), y - gather(image[1], j), z - gather(image[2], j)
+    return j, dx, dy, dz, dx * dx + dy * dy + dz * dz
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _locate(s, entry, constants):  # type: ignore[no-untyped-def]
+    """Start of the interval of s in the flat table, the fraction t in it, and the place unclipped.
+
+    Not-a-number becomes interval 0, so that a broken state never reads outside of the table.
+    """
+    zero, low, inverse, top, per_table, _, table_shift = constants
+    place = (s - low) * inverse
+    inside = select(place > zero, place, zero)
+    inside = select(inside < top, inside, top)
+    k = truncate(inside)
+    t = inside - as_float(k, inside)
+    k = k + (entry >> table_shift) * per_table
+    k = k + k
+    return k + k, t, place
+
+
+@njit(nogil=True, error_model="numpy")
+def sum_forces(space, first, last):  # type: ignore[no-untyped-def]
+    """Forces on the atoms in slots first..last-1."""
+    constants = _constants(space)
+    zero = constants[0]
+    image, table, rows = space.image, space.table, space.rows
+    b0, b1, b2 = table, table[1:], table[2:]
+    width = BLOCK_BYTES // image.itemsize
+    for slot in range(first, last):
+        own = space.own_entry[slot]
+        x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
+        fx, fy, fz = zero, zero, zero
+        row = rows[slot]
+        for k in range(0, space.row_count[slot], width):
+            entry = load_index(row, k, zero)
+            _, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
+            interval, t, _ = _locate(s, entry, constants)
+            a = gather(b0, interval) + t * (gather(b1, interval) + t * gather(b2, interval))
+            fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
+        space.force[0, slot] = total(fx)
+        space.force[1, slot] = total(fy)
+        space.force[2, slot] = total(fz)
+
+
+@njit(nogil=True, error_model="numpy")
+def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
+    """Add energy and virial (xx, yy, zz, yz, xz, xy of r F) of these slots, half of each pair, to `sums[:7]`."""
+    constants = _constants(space)
+    zero = constants[0]
+    image, table, rows = space.image, space.table, space.rows
+    b1, b2, c0 = table[1:], table[2:], table[3:]
+    width = BLOCK_BYTES // image.itemsize
+    kind = space.grid.dtype.type
+    half = -0.5 / space.grid[INVERSE_SPACING]
+    to_c1, to_c2, to_c3 = splat(kind(half)), splat(kind(half / 2.0)), splat(kind(half / 3.0))
+    for slot in range(first, last):
+        own = space.own_entry[slot]
+        x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
+        u, xx, yy, zz, yz, xz, xy = zero, zero, zero, zero, zero, zero, zero
+        row = rows[slot]
+        for k in range(0, space.row_count[slot], width):
+            entry = load_index(row, k, zero)
+            _, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
+            interval, t, place = _locate(s, entry, constants)
+            below = select(place < zero, place, zero)
+            f0, f1, f2 = gather(table, interval), gather(b1, interval), gather(b2, interval)
+            c1 = to_c1 * f0
+            u = u + gather(c0, interval) + below * c1 + t * (c1 + t * (to_c2 * f1 + t * (to_c3 * f2)))
+            a = f0 + t * (f1 + t * f2)
+            xx, yy, zz = xx + a * dx * dx, yy + a * dy * dy, zz + a * dz * dz
+            yz, xz, xy = yz + a * dy * dz, xz + a * dx * dz, xy + a * dx * dy
+        sums[0] += 0.5 * total(u)
+        sums[1] += 0.5 * total(xx)
+        sums[2] += 0.5 * total(yy)
+        sums[3] += 0.5 * total(zz)
+        sums[4] += 0.5 * total(yz)
+        sums[5] += 0.5 * total(xz)
+        sums[6] += 0.5 * total(xy)
+
+
+@njit(nogil=True, error_model="numpy")
+def sum_reverse(space, first, last, result, first_row, table_gradient):  # type: ignore[no-untyped-def]
+    """One sweep of the reverse pass with the field `space.weight`, together with the forces.
+
+    Args:
+        space: images and rows; forces are written to `space.force`.
+        first: first slot.
+        last: last slot + 1.
+        result: three rows from `first_row` on get the gradient with respect to positions added.
+        first_row: see above.
+        table_gradient: like `space.table`, float64; gets dL/db0, dL/db1, dL/db2 added.
+    """
+    constants = _constants(space)
+    zero, inverse = constants[0], constants[2]
+    image, weight, table, rows = space.image, space.weight, space.table, space.rows
+    b0, b1, b2 = table, table[1:], table[2:]
+    width = BLOCK_BYTES // image.itemsize
+    pushes = np.empty(rows.shape[1] + LANES, dtype=image.dtype)
+    fractions = np.empty(rows.shape[1] + LANES, dtype=image.dtype)
+    intervals = np.empty(rows.shape[1] + LANES, dtype=np.int32)
+    for slot in range(first, last):
+        own = space.own_entry[slot]
+        x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
+        px, py, pz = splat(weight[0, own]), splat(weight[1, own]), splat(weight[2, own])
+        fx, fy, fz, gx, gy, gz = zero, zero, zero, zero, zero, zero
+        row = rows[slot]
+        count = space.row_count[slot]
+        for k in range(0, count, width):
+            entry = load_index(row, k, zero)
+            j, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
+            wx, wy, wz = px - gather(weight[0], j), py - gather(weight[1], j), pz - gather(weight[2], j)
+            interval, t, place = _locate(s, entry, constants)
+            f0, f1, f2 = gather(b0, interval), gather(b1, interval), gather(b2, interval)
+            bend = t * f2
+            slope = f1 + bend
+            a = f0 + t * slope
+            push = wx * dx + wy * dy + wz * dz
+            steepness = (slope + bend) * inverse
+            steepness = select(place < zero, zero, steepness)
+            along = (steepness + steepness) * push
+            fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
+            gx, gy, gz = gx + (a * wx + along * dx), gy + (a * wy + along * dy), gz + (a * wz + along * dz)
+            store(pushes, k, push)
+            store(fractions, k, t)
+            store(intervals, k, interval)
+        space.force[0, slot] = total(fx)
+        space.force[1, slot] = total(fy)
+        space.force[2, slot] = total(fz)
+        result[first_row, slot] += total(gx)
+        result[first_row + 1, slot] += total(gy)
+        result[first_row + 2, slot] += total(gz)
+        for k in range(space.row_lower[slot], count):
+            interval, t = intervals[k], fractions[k]
+            push = pushes[k]
+            table_gradient[interval] += push
+            table_gradient[interval + 1] += push * t
+            table_gradient[interval + 2] += push * t * t

@@ -1,0 +1,233 @@
+"""The exact reverse pass of a run of one system, step by step backwards, called by every member of a team.
+
+At step n the gradients with respect to x_n, v_n and the chain are known. The last half kick of step n and the first
+half kick of step n + 1 see the same positions, so their pulls on x_n are one sweep over the rows with
+
+    w = (dt/2m) (dL/dv before the last half kick of step n + dL/dv after the first half kick of step n + 1),
+
+the second of which waits in the rows KICK of the state. The states come from storage, or by stepping back: the inverse
+of a step needs the force at the positions that the sweep visits anyway.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
+from asediff.kernels.cpu_forward import DONE, TOO_SHORT, stop, update_images
+from asediff.kernels.cpu_list import fill_images, rebuild
+from asediff.kernels.cpu_pair import sum_forces, sum_reverse
+from asediff.kernels.cpu_simd import LANES
+from asediff.kernels.cpu_space import GV, GX, INVERSE_MASS, KICK, LIST_VALID, MASS, PHASE, STEP, V, X
+from asediff.kernels.cpu_step import (
+    add,
+    check_moved,
+    combine,
+    dot,
+    half_chain,
+    read,
+    refresh,
+    reverse_half_chain,
+    team_sum,
+    twice_kinetic,
+)
+from asediff.kernels.cpu_team import meet, share
+
+FRESH, PENDING = 0, 1
+"""Values of control[PHASE] in a reverse pass. Pending: the first half of step n + 1 is pulled back to its kick only."""
+
+
+class Tape(NamedTuple):
+    """What a reverse pass reads, for all systems of a batch.
+
+    Attributes:
+        positions: `(n_states, n_atoms, 3)`, the stored states; state k is the one after step `base + k every`.
+        velocities: `(n_states, n_atoms, 3)`.
+        chain: `(n_states, n_systems, 2, tchain)`.
+        by_frame_positions: `(n_frames, n_atoms, 3)`, dL/d(frame).
+        by_frame_velocities: `(n_frames, n_atoms, 3)`.
+    """
+
+    positions: Array
+    velocities: Array
+    chain: Array
+    by_frame_positions: Array
+    by_frame_velocities: Array
+
+
+class Plan(NamedTuple):
+    """What part of a run a call of the reverse pass covers.
+
+    Attributes:
+        low: step to arrive at; at 0 the gradient is complete.
+        base: step of the first stored state.
+        every: steps between stored states; 1 unless `backwards`.
+        save_every: steps between frames.
+        backwards: recover states by stepping back, and take the stored ones where there are.
+    """
+
+    low: int
+    base: int
+    every: int
+    save_every: int
+    backwards: bool
+
+
+@njit(nogil=True, error_model="numpy")
+def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Make list and images fit the positions; False when an array is too short."""
+    moved, _ = check_moved(space, first, last, rank, n_threads)
+    if moved > 0 or space.control[LIST_VALID] == 0:
+        return rebuild(space, rank, n_threads)
+    update_images(space, rank, n_threads)
+    return True
+
+
+@njit(nogil=True, error_model="numpy")
+def _sweep(space, half, table_gradient, first, last, rank, n_threads, both):  # type: ignore[no-untyped-def]
+    """Pull the half kicks at these positions back: dL/dx, the table's gradient, and the forces.
+
+    `both`: the last half kick of step n and the first of step n + 1, or the latter alone.
+    """
+    inverse_mass = space.state[INVERSE_MASS]
+    combine(space.spare, 0, 0.0, half, space.state, KICK, inverse_mass, first, last)
+    if both:
+        combine(space.spare, 0, 1.0, half, space.state, GV, inverse_mass, first, last)
+    meet(space.barrier, n_threads)
+    fill_images(space.spare, 0, space, space.weight, rank, n_threads, moved=False)
+    meet(space.barrier, n_threads)
+    sum_reverse(space, first, last, space.state, GX, table_gradient)
+
+
+@njit(nogil=True, error_model="numpy")
+def _chain_sums(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Sums of m v² and dL/dv . v over all atoms."""
+    space.partial[rank, 2] = twice_kinetic(space.state, first, last)
+    space.partial[rank, 3] = dot(space.state, GV, space.state, V, first, last)
+    meet(space.barrier, n_threads)
+    return team_sum(space, 2, n_threads), team_sum(space, 3, n_threads)
+
+
+@njit(nogil=True, error_model="numpy")
+def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-untyped-def]
+    """Positions of the step before; velocities become those after its first half kick. Forces must be current."""
+    dt = step.timestep
+    back = -dt if kicked else -0.5 * dt
+    combine(space.state, V, 1.0, back, space.force, 0, space.state[INVERSE_MASS], first, last)
+    if step.kind == LANGEVIN:
+        add(space.state, X, -0.5 * dt, space.state, V, first, last)
+        refresh(space.state, space.order, step, number, -1, first, last)
+        add(space.state, X, -0.5 * dt, space.state, V, first, last)
+    else:
+        add(space.state, X, -dt, space.state, V, first, last)
+
+
+@njit(nogil=True, error_model="numpy")
+def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
+    """dL/dv from before the last half kick to after the first one."""
+    dt = step.timestep
+    state = space.state
+    if step.kind == LANGEVIN:
+        add(state, GV, 0.5 * dt, state, GX, first, last)
+        for c in range(3):
+            for k in range(first, last):
+                state[GV + c, k] *= state.dtype.type(step.decay)
+        add(state, GV, 0.5 * dt, state, GX, first, last)
+    else:
+        add(state, GV, dt, state, GX, first, last)
+    for c in range(3):
+        state[KICK + c, first:last] = state[GV + c, first:last]
+
+
+@njit(nogil=True, error_model="numpy")
+def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
+    """dL/dv through one half chain update; velocities and rates are those before it."""
+    scale, beta = reverse_half_chain(rates, step, kinetic, 0.5 * step.timestep, by_places, by_rates, overlap)
+    combine(space.state, GV, scale, beta, space.state, V, space.state[MASS], first, last)
+
+
+@njit(nogil=True, error_model="numpy")
+def _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
+    """Velocities and chain before a half chain update; returns the sums of `_chain_sums` there."""
+    scale = half_chain(places, rates, step, kinetic, -0.5 * step.timestep)
+    combine(space.state, V, scale, 0.0, space.state, V, space.state[MASS], first, last)
+    return kinetic * scale * scale, overlap * scale
+
+
+def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
+    """The compiled reverse pass; for `build` see `cpu_forward`."""
+
+    @njit(nogil=True, error_model="numpy", cache=True)
+    def run_reverse(space, chain, by_chain, step, plan, tape, table_gradients, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
+        """Reverse pass from step control[STEP] down to step `plan.low`; see `asediff.kernels.cpu.rollout_vjp`.
+
+        Args:
+            space: with dL/dx and dL/dv in rows GX, GV, KICK of the state; also x and v when stepping back.
+            chain: `(2, tchain)`, after step control[STEP].
+            by_chain: `(2, tchain)` float64, its gradient; becomes that at step `low`.
+            step: the integrator.
+            plan: see `Plan`.
+            tape: see `Tape`.
+            table_gradients: `(n_threads, table length)` float64, added to.
+            begin: first atom of this system.
+            system: its number.
+            rank: of this thread.
+            n_threads: in the team.
+        """
+        _ = build
+        first, last = share(space.order.shape[0], rank, n_threads, LANES)
+        half = 0.5 * step.timestep
+        thermostatted = step.kind == NOSE_HOOVER
+        places, rates = chain[0].astype(np.float64), chain[1].astype(np.float64)
+        by_places, by_rates = by_chain[0].copy(), by_chain[1].copy()
+        start, pending = space.control[STEP], space.control[PHASE] == PENDING
+        status, n = DONE, start
+        for n in range(start, plan.low - 1, -1):
+            if n == plan.low and n > 0:
+                break
+            loaded = not plan.backwards or (pending and n % plan.every == 0)
+            if loaded:
+                index = (n - plan.base) // plan.every
+                read(space, X, tape.positions, index, begin, first, last, added=False)
+                read(space, V, tape.velocities, index, begin, first, last, added=False)
+                places[:] = tape.chain[index, system, 0]
+                rates[:] = tape.chain[index, system, 1]
+            if not ready(space, first, last, rank, n_threads):
+                status = TOO_SHORT
+                break
+            if pending and thermostatted:
+                if not loaded:
+                    sum_forces(space, first, last)
+                    combine(space.state, V, 1.0, -half, space.force, 0, space.state[INVERSE_MASS], first, last)
+                kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
+                if not loaded:
+                    kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
+                _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
+            if n == 0:
+                _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=False)
+                break
+            if n % plan.save_every == 0:
+                frame = n // plan.save_every - 1
+                read(space, GX, tape.by_frame_positions, frame, begin, first, last, added=True)
+                read(space, GV, tape.by_frame_velocities, frame, begin, first, last, added=True)
+            if thermostatted:
+                meet(space.barrier, n_threads)
+                kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
+                kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
+                _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
+            _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=True)
+            if plan.backwards:
+                kicked = pending and not loaded and not thermostatted
+                _step_back(space, step, kicked, step.first_step + n - 1, first, last)
+            _pull_drift(space, step, first, last)
+            pending = True
+        meet(space.barrier, n_threads)
+        if rank == 0:
+            by_chain[0, :] = by_places
+            by_chain[1, :] = by_rates
+        stop(space, chain, places, rates, n, PENDING if pending else FRESH, status, rank, n_threads)
+
+    return run_reverse

@@ -1,0 +1,152 @@
+"""A team of threads that runs one compiled function together, and the barrier at which its members meet.
+
+Every thread of a team calls the same function on the same arrays with its own rank and works on its own fixed share;
+nothing is ever handed out at run time, so a result depends on the number of threads alone, bit for bit. The compiled
+function releases the interpreter's lock and needs no threading library, hence no conflict with torch's or LAMMPS's
+threads, and the serial and the parallel program are one and the same build.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+THREADS_VARIABLE = "ASEDIFF_NUM_THREADS"
+ATOMS_PER_THREAD = 1000
+"""Below this many atoms per thread meeting at barriers costs more than sharing the work gains."""
+
+SPINS = 2000
+ARRIVED, GENERATION, BARRIER_SIZE = 0, 8, 16
+_CAN_YIELD = sys.platform != "win32"
+
+_chosen: list[int] = []
+
+
+def set_num_threads(n_threads: int | None) -> None:
+    """Set how many threads the fused kernels may use in this process.
+
+    Args:
+        n_threads: at least 1; None returns to the default: the environment variable ASEDIFF_NUM_THREADS if set, else
+            the number of cores, and never more than what pays for the number of atoms.
+    """
+    if n_threads is not None and n_threads < 1:
+        raise ValueError(f"n_threads={n_threads}: too few; give at least 1, or None for the default")
+    _chosen[:] = [] if n_threads is None else [n_threads]
+
+
+def get_num_threads() -> int:
+    """How many threads the fused kernels may use."""
+    if _chosen:
+        return _chosen[0]
+    text = os.environ.get(THREADS_VARIABLE, "")
+    if text:
+        if not text.isdigit() or int(text) < 1:
+            raise ValueError(f"{THREADS_VARIABLE}={text}: not a number of threads; set a whole number of at least 1")
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def team_size(n_atoms: int) -> int:
+    """Threads that share one system: all that were asked for explicitly, by default as many as pay."""
+    if _chosen or os.environ.get(THREADS_VARIABLE):
+        return min(get_num_threads(), max(1, n_atoms // 16))
+    return max(1, min(get_num_threads(), n_atoms // ATOMS_PER_THREAD))
+
+
+def run_team(n_threads: int, member: Callable[[int], Any]) -> None:
+    """Call `member(rank)` for rank 0..n_threads-1, each on a thread of its own; rank 0 on the caller's.
+
+    The threads are made anew, so any number of teams may run side by side without waiting for each other.
+    """
+    if n_threads == 1:
+        member(0)
+        return
+    failures: list[BaseException] = []
+
+    def guarded(rank: int) -> None:
+        try:
+            member(rank)
+        except BaseException as failure:
+            failures.append(failure)
+
+    others = [threading.Thread(target=guarded, args=(rank,), daemon=True) for rank in range(1, n_threads)]
+    for other in others:
+        other.start()
+    guarded(0)
+    for other in others:
+        other.join()
+    if failures:
+        raise failures[0]
+
+
+def new_barrier() -> np.ndarray:
+    """The shared counters of one team's barrier, on cache lines of their own."""
+    return np.zeros(BARRIER_SIZE, dtype=np.int64)
+
+
+def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+@intrinsic
+def _atomic_add(_context: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _element(context, builder, signature.args[0], arguments[0], arguments[1])
+        return builder.atomic_rmw("add", pointer, arguments[2], "acq_rel")
+
+    return types.int64(array, types.int64, types.int64), generate
+
+
+@intrinsic
+def _atomic_load(_context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _element(context, builder, signature.args[0], arguments[0], arguments[1])
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(array, types.int64), generate
+
+
+@intrinsic
+def _yield_core(_context: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        if _CAN_YIELD:
+            signature = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, signature, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+@njit(nogil=True, error_model="numpy")
+def meet(barrier, n_threads):  # type: ignore[no-untyped-def]
+    """Wait until all members of the team are here; what they wrote before is then visible to all."""
+    if n_threads == 1:
+        return
+    generation = _atomic_load(barrier, GENERATION)
+    if _atomic_add(barrier, ARRIVED, 1) == n_threads - 1:
+        _atomic_add(barrier, ARRIVED, -n_threads)
+        _atomic_add(barrier, GENERATION, 1)
+        return
+    spins = 0
+    while _atomic_load(barrier, GENERATION) == generation:
+        spins += 1
+        if spins > SPINS:
+            _yield_core()
+
+
+@njit(nogil=True, error_model="numpy")
+def share(n, rank, n_threads, block):  # type: ignore[no-untyped-def]
+    """First and last + 1 of this thread's share of n things, on boundaries that are multiples of `block`."""
+    blocks = (n + block - 1) // block
+    return min(n, blocks * rank // n_threads * block), min(n, blocks * (rank + 1) // n_threads * block)
