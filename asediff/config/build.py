@@ -97,7 +97,7 @@ def build_potential(config: Config, base: Path) -> PairPotential:
         with at(f"{path}.radial"):
             function = _radial(radial, settings.cutoff)
         with at(f"{path}.prior"):
-            radials[name] = function if prior == "none" else function + Repulsion(**prior.arguments())
+            radials[name] = function if isinstance(prior, str) else function + Repulsion(**prior.arguments())
     with at("potential"):
         return PairPotential(
             radials["all"] if names == ["all"] else {tuple(name.split("-")): radials[name] for name in names},  # type: ignore[misc]
@@ -114,7 +114,7 @@ def _radial(settings: Any, cutoff: float) -> Radial:
         return TabulatedRadial(knots, torch.zeros_like(knots))
     if settings.kind == "temperature_dependent":
         return TemperatureDependent(NeuralRadial(**settings.u1.arguments()), NeuralRadial(**settings.u2.arguments()))
-    return _made(settings)  # type: ignore[no-any-return]
+    return _made(settings)
 
 
 def _made(settings: Any) -> Any:
@@ -148,7 +148,8 @@ def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False
 
 def _target(settings: TargetSettings, base: Path, *, plain: bool) -> Target:
     rdf = settings.rdf
-    assert rdf.r_max is not None and rdf.bins is not None
+    assert rdf.r_max is not None
+    assert rdf.bins is not None
     observable = RDF(
         rdf.r_max,
         rdf.bins,
@@ -157,9 +158,7 @@ def _target(settings: TargetSettings, base: Path, *, plain: bool) -> Target:
         width=0.0 if plain else rdf.width,
     )
     r, g = read_curve(base / settings.file)
-    return Target.from_curve(
-        observable, r, g, weight=settings.weight, loss=_made(settings.loss), name=settings.name
-    )
+    return Target.from_curve(observable, r, g, weight=settings.weight, loss=_made(settings.loss), name=settings.name)
 
 
 def build_atoms(config: Config, k: int, base: Path) -> Atoms:
@@ -222,7 +221,7 @@ def build_method(config: Config) -> Method:
         for name in ("gradient", "pretraining"):
             if arguments.get(name) is not None:
                 arguments[name] = _made(arguments[name])
-        return config.method.makes(**arguments)  # type: ignore[no-any-return]
+        return config.method.makes(**arguments)
 
 
 def engine_arguments(config: Config) -> dict[str, Any]:

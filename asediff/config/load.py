@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=deep)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)
             seen.add(key)
@@ -57,7 +57,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a YAML configuration or a g(r) in two columns")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem}; correct the line") from None
@@ -80,7 +80,7 @@ def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
         if not equals or not path.strip():
             raise ConfigError(f"--set {assignment}: not an assignment; write for example --set method.epochs=200")
         try:
-            value = yaml.load(text, Loader=_Loader)  # noqa: S506
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value; quote it") from None
         *parents, last = path.strip().split(".")
@@ -142,6 +142,10 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
         return f"{path}.kind: {given}choose one of {_tags(model, problem['loc'])}"
     if kind == "literal_error":
         return f"{path}: {value!r} is not offered; choose {context['expected']}"
+    if kind == "model_type":
+        return f"{path}: {value!r} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
+    if kind == "too_short" and not value:
+        return f"{path}: empty; give at least {context['min_length']}"
     reason = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
     return f"{path}: {shown} is not accepted; give {reason[0].lower()}{reason[1:]}"
@@ -176,9 +180,8 @@ def _path(location: Sequence[int | str], data: Any) -> str:
     """Dotted path in the user's file: pydantic's location without the tags of its unions."""
     parts: list[str] = []
     for k, name in enumerate(location):
-        if isinstance(data, Mapping) and name in data:
-            data = data[name]
-        elif isinstance(data, list) and isinstance(name, int) and name < len(data):
+        known = range(len(data)) if isinstance(data, list) else data if isinstance(data, Mapping) else ()
+        if name in known:
             data = data[name]
         elif k + 1 < len(location) or _is_tag(name):
             continue

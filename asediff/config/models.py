@@ -6,110 +6,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.config.schema import Constructor, Settings, constructor
-from asediff.engines import TorchEngine
-from asediff.fitting.diffsim import DiffSim
-from asediff.fitting.pretrain import BoltzmannPretraining
-from asediff.lammps import LammpsEngine
-from asediff.losses import L2, JensenShannon
-from asediff.potentials import (
-    ForceShifted,
-    LennardJones,
-    ModifiedMorse,
-    NeuralRadial,
-    Repulsion,
-    Shifted,
-    Switched,
-    Truncated,
+from asediff.config.schema import Settings
+from asediff.config.sections import (
+    Count,
+    DiffSimSettings,
+    EngineSettings,
+    L2Settings,
+    LammpsSettings,
+    LossSettings,
+    NeuralSettings,
+    Positive,
+    RadialSettings,
+    RepulsionSettings,
+    SwitchedSettings,
+    TruncationSettings,
 )
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Fractions = dict[str, Annotated[float, Field(ge=0, le=1)]]
-
-NeuralSettings = constructor(
-    NeuralRadial,
-    "neural",
-    omit=("dtype",),
-    r_max=(Positive | None, None),
-    hidden=(list[Count], [128, 128, 128]),
-    scale=(Positive | None, None),
-    seed=(int | None, None),
-)
-LennardJonesSettings = constructor(LennardJones, "lennard_jones")
-ModifiedMorseSettings = constructor(ModifiedMorse, "modified_morse")
-RepulsionSettings = constructor(Repulsion, "repulsion")
-
-
-class TabulatedSettings(Settings):
-    """C2 spline through trainable values on a uniform grid from r_min to the cutoff; zero before pre-training."""
-
-    kind: Literal["tabulated"] = "tabulated"
-    r_min: Positive | None = Field(None, description="first knot, length; found from the target when left out")
-    n_knots: int = Field(60, ge=4, description="number of trainable values")
-
-
-class TemperatureDependentSettings(Settings):
-    """u(r, T) = u1(r) - kT u2(r), both neural."""
-
-    kind: Literal["temperature_dependent"] = "temperature_dependent"
-    u1: NeuralSettings = Field(default_factory=NeuralSettings)  # type: ignore[valid-type]
-    u2: NeuralSettings = Field(default_factory=NeuralSettings)  # type: ignore[valid-type]
-
-
-RadialSettings = Annotated[
-    NeuralSettings  # type: ignore[valid-type]
-    | LennardJonesSettings
-    | ModifiedMorseSettings
-    | RepulsionSettings
-    | TabulatedSettings
-    | TemperatureDependentSettings,
-    Field(discriminator="kind"),
-]
-SwitchedSettings = constructor(Switched, "switched")
-L2Settings = constructor(L2, "l2")
-CheckpointSettings = constructor(CheckpointAdjoint, "checkpoint")
-TruncationSettings = Annotated[
-    SwitchedSettings  # type: ignore[valid-type]
-    | constructor(ForceShifted, "force_shifted")
-    | constructor(Shifted, "shifted")
-    | constructor(Truncated, "truncated"),
-    Field(discriminator="kind"),
-]
-LossSettings = Annotated[
-    L2Settings | constructor(JensenShannon, "jensen_shannon"),  # type: ignore[valid-type]
-    Field(discriminator="kind"),
-]
-GradientSettings = Annotated[
-    CheckpointSettings  # type: ignore[valid-type]
-    | constructor(ReversibleAdjoint, "reversible")
-    | constructor(DirectAdjoint, "direct"),
-    Field(discriminator="kind"),
-]
-PretrainingSettings = constructor(BoltzmannPretraining, "boltzmann")
-DiffSimSettings = constructor(
-    DiffSim,
-    "diffsim",
-    timestep=(Positive | None, None),
-    gradient=(GradientSettings, CheckpointSettings),
-    pretraining=(PretrainingSettings | None, PretrainingSettings),
-)
-TorchSettings = constructor(TorchEngine, "torch", timestep=(Positive | None, None))
-LammpsSettings = constructor(
-    LammpsEngine,
-    "lammps",
-    omit=("units", "workdir"),
-    timestep=(Positive | None, None),
-    equilibration_steps=(int, 5_000),
-    steps=(Count, 50_000),
-    save_every=(Count, 100),
-)
-EngineSettings = Annotated[
-    TorchSettings | LammpsSettings,  # type: ignore[valid-type]
-    Field(discriminator="kind"),
-]
 
 
 class SystemSettings(Settings):
@@ -144,7 +58,7 @@ class RDFSettings(Settings):
     r_max: Positive | None = Field(None, description="end of the last bin, length; the cutoff when left out")
     bins: Count | None = Field(None, description="number of bins; about 50 per first-peak distance when left out")
     r_min: float = Field(0.0, ge=0, description="start of the first bin, length")
-    width: Positive | None = Field(None, description="standard deviation of the kernel, length; the bin width by default")
+    width: Positive | None = Field(None, description="standard deviation of the kernel, length; default the bin width")
 
 
 class TargetSettings(Settings):
@@ -186,7 +100,7 @@ class PairSettings(Settings):
     """The function of one pair of species, instead of the general one."""
 
     radial: RadialSettings | None = None
-    prior: RepulsionSettings | Literal["automatic", "none"] | None = None  # type: ignore[valid-type]
+    prior: RepulsionSettings | Literal["automatic", "none"] | None = None
 
 
 class PotentialSettings(Settings):
@@ -195,7 +109,7 @@ class PotentialSettings(Settings):
     file: str | None = Field(None, description="saved potential to start from, instead of everything below")
     cutoff: Positive | None = Field(None, description="length; 2.7 first-peak distances when left out")
     radial: RadialSettings = Field(default_factory=NeuralSettings)
-    prior: RepulsionSettings | Literal["automatic", "none"] = Field(  # type: ignore[valid-type]
+    prior: RepulsionSettings | Literal["automatic", "none"] = Field(
         "automatic", description="fixed repulsion; automatic: 2 kT (r_core/r)¹² with r_core where the target sets in"
     )
     pairs: dict[str, PairSettings] = Field(default_factory=dict, description="exceptions by pair, such as Ar-Kr")
@@ -216,13 +130,13 @@ class Config(Settings):
 
     units: Literal["metal", "real", "lj"] = Field(
         "metal",
-        description="units of the LAMMPS files. lj: every number here is reduced. metal and real: lengths in Å, energies "
-        "in eV, masses in amu, times in fs",
+        description="units of the LAMMPS files. lj: every number here is reduced. metal and real: lengths in Å, "
+        "energies in eV, masses in amu, times in fs",
     )
     system: SystemSettings = Field(default_factory=SystemSettings)
     state_points: list[StatePointSettings] = Field(min_length=1)
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
-    method: Annotated[DiffSimSettings, Field()] = Field(default_factory=DiffSimSettings)  # type: ignore[valid-type]
+    method: DiffSimSettings = Field(default_factory=DiffSimSettings)
     validation: EngineSettings = Field(default_factory=LammpsSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
     seed: int = Field(0, ge=0, description="of everything random")
@@ -251,6 +165,3 @@ def _with_kinds(data: Any, defaults: dict[str, Any]) -> Any:
         elif name == "kind":
             completed.setdefault("kind", default)
     return completed
-
-
-__all__ = ["Config", "Constructor", "Settings"]

@@ -143,7 +143,9 @@ def resolve(config: Config, base: Path) -> Config:
 def _check_temperatures(config: Config) -> None:
     for k, point in enumerate(config.state_points):
         if config.units == "lj" and point.temperature_K is not None:
-            raise ConfigError(f"state_points[{k}].temperature_K: {point.temperature_K} K has no meaning in units lj; give kT")
+            raise ConfigError(
+                f"state_points[{k}].temperature_K: {point.temperature_K} K has no meaning in units lj; give kT"
+            )
 
 
 def _resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Curve]]) -> None:
@@ -161,7 +163,9 @@ def _resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Cur
             if rdf["r_max"] is None:
                 rdf["r_max"] = cutoff if cutoff is not None else float(curve.r[-1])
             if rdf["r_max"] <= rdf["r_min"]:
-                raise ConfigError(f"{path}.rdf.r_max: {rdf['r_max']} is not above r_min {rdf['r_min']}; give r_max > r_min")
+                raise ConfigError(
+                    f"{path}.rdf.r_max: {rdf['r_max']} is not above r_min {rdf['r_min']}; give r_max > r_min"
+                )
             if rdf["bins"] is None:
                 rdf["bins"] = max(20, round((rdf["r_max"] - rdf["r_min"]) / (curve.peak / BINS_PER_PEAK)))
             with at(path):

@@ -32,9 +32,7 @@ class Constructor(Settings):
         return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
 
 
-def constructor(
-    cls: type, kind: str, *, omit: Sequence[str] = (), **replaced: tuple[Any, Any]
-) -> type[Constructor]:
+def constructor(cls: type, kind: str, *, omit: Sequence[str] = (), **replaced: tuple[Any, Any]) -> type[Constructor]:
     """Make the section that holds the arguments of a class.
 
     Args:
@@ -43,7 +41,7 @@ def constructor(
         omit: arguments that the configuration does not offer.
         replaced: name -> (type, default) where plain data stands for an object, or a default is found automatically.
     """
-    hints = typing.get_type_hints(cls) | typing.get_type_hints(cls.__init__)
+    hints = typing.get_type_hints(cls) | typing.get_type_hints(vars(cls)["__init__"])
     described = argument_texts(cls)
     fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
     for name, parameter in inspect.signature(cls).parameters.items():
