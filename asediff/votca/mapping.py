@@ -27,6 +27,7 @@ class Mapping:
         bead_type: type of the bead, as interactions name it.
         atoms: names of the atoms in the order of the molecule.
         weights: one for each atom; they are normalised.
+        residue: residue name of the atoms in the mapping file, accepted in place of `ident`.
         file: where it was read, for messages.
     """
 
@@ -36,6 +37,7 @@ class Mapping:
     bead_type: str
     atoms: tuple[str, ...]
     weights: tuple[float, ...]
+    residue: str = ""
     file: str = "mapping"
 
     def __post_init__(self) -> None:
@@ -84,17 +86,18 @@ def read_mapping(path: str | PathLike[str]) -> Mapping:
         ident=ident,
         bead=bead_name,
         bead_type=bead_type,
-        atoms=tuple(_atom_name(entry, file) for entry in entries),
+        atoms=tuple(_entry(entry, file)[2] for entry in entries),
         weights=_weights(root, mapping, file),
+        residue=_entry(entries[0], file)[1] if entries else "",
         file=file,
     )
 
 
-def _atom_name(entry: str, file: str) -> str:
+def _entry(entry: str, file: str) -> list[str]:
     parts = entry.split(":")
     if len(parts) != 3:
         raise VotcaError(f"{file}: bead entry '{entry}' is not of the form RESID:RESNAME:ATOM")
-    return parts[2]
+    return parts
 
 
 def _weights(root: Element, wanted: str, file: str) -> tuple[float, ...]:
@@ -172,7 +175,7 @@ def _kind(kinds: Sequence[Mapping], atoms: Atoms, start: int, end: int, number: 
     k = 0
     if "residuenames" in atoms.arrays:
         name = str(atoms.arrays["residuenames"][start]).strip()
-        matching = [j for j, kind in enumerate(kinds) if kind.ident == name]
+        matching = [j for j, kind in enumerate(kinds) if name in (kind.ident, kind.residue)]
         if not matching:
             idents = ", ".join(kind.ident for kind in kinds)
             raise VotcaError(

@@ -357,9 +357,10 @@ def _continuation(function: str, x0: float, y0: float, slope: float, curvature: 
     if function == "sasha":
         return slope**2 / (4 * y0) * (x - (x0 - 2 * y0 / slope)) ** 2
     try:
-        return y0 * math.exp(slope / y0 * (x - x0))
-    except OverflowError:
-        return math.copysign(math.inf, y0)
+        return y0 * math.exp(-slope * x0 / y0) * math.exp(slope / y0 * x)
+    except OverflowError:  # one of the factors: a steep slope far from x = 0
+        exponent = slope / y0 * (x - x0)
+        return y0 * math.exp(exponent) if exponent < 709 else math.copysign(math.inf, y0)
 
 
 def extrapolate_potential(

@@ -181,6 +181,11 @@ def read_settings(path: str | PathLike[str]) -> Settings:
                 "fmatch": "force matching is not supported",
             }.get(tag, "unknown section; check its spelling or remove it")
             raise VotcaError(f"{path.name}: cg.{tag}: {reason}")
+    program = (root.findtext("inverse/program") or "").strip()
+    if program != "lammps":
+        raise VotcaError(
+            f"{path.name}: cg.inverse.program is {program or 'missing (gromacs by default)'}; only lammps is supported"
+        )
     interactions = tuple(_interaction(element, path.name) for element in root.findall("non-bonded"))
     if not interactions:
         raise VotcaError(f"{path.name}: cg.non-bonded is missing; add at least one interaction")

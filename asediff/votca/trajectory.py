@@ -132,4 +132,4 @@ def read_pressure(path: str | PathLike[str]) -> float:
         raise VotcaError(f"{path.name}: the first column holds no numbers; check fix print") from None
     if not values:
         raise VotcaError(f"{path.name}: no pressure below the title line; check fix print")
-    return float(f"{np.mean(values):.16f}")
+    return float(f"{sum(values) / len(values):.16f}")
