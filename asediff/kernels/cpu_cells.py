@@ -6,17 +6,18 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from asediff.kernels.cpu_simd import LANES, compress, count_up, lanes_of, load, splat, splat_index
+
+BLOCK = lanes_of(np.float64)
 
 # NaN and infinity keep their meaning: the callers check for them
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
-# measured cost of looking at one more column of cells, in candidates
-COLUMN_COST = 60
+COLUMN_COST = 250
+"""Measured time to look at one more column of cells, in candidates."""
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST)
 def sort_into_cells(positions, atoms, cell, inverse, n_cells):  # type: ignore[no-untyped-def]
     """Wrap the chosen atoms into the cell and group them by sub-cell.
 
@@ -55,7 +56,7 @@ def sort_into_cells(positions, atoms, cell, inverse, n_cells):  # type: ignore[n
     return start, order, xyz
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def half_stencil(reach_cells, n_cells, cell, reach):  # type: ignore[no-untyped-def]
     """Columns of cells that meet each pair once: offsets in x and y, and the first and last offset in z.
 
@@ -87,7 +88,7 @@ def half_stencil(reach_cells, n_cells, cell, reach):  # type: ignore[no-untyped-
     return columns[:n].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def choose_cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
     """Cut the box into cells so that the search looks at few candidates.
 
@@ -128,7 +129,7 @@ def choose_cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
     return best_cells, best_stencil
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST)
 def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points):  # type: ignore[no-untyped-def]
     """Copy the atoms of the half stencil around cell (x, y, z), moved to their nearest image, into `points`.
 
@@ -147,9 +148,9 @@ def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points
             end_z = min(last_z, (image_z + 1) * n_z - 1)
             first = start[column + box_z - image_z * n_z]
             size = start[column + end_z - image_z * n_z + 1] - first
-            if n + size > slots.shape[0]:
-                more_slots = np.empty(2 * (n + size), np.int64)
-                more_points = np.empty((3, 2 * (n + size)))
+            if n + size + LANES > slots.shape[0]:
+                more_slots = np.empty(2 * (n + size + LANES), np.int32)
+                more_points = np.empty((3, 2 * (n + size + LANES)))
                 more_slots[:n] = slots[:n]
                 more_points[:, :n] = points[:, :n]
                 slots, points = more_slots, more_points
@@ -167,26 +168,22 @@ def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points
     return n, slots, points
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def partners(slot, first, n, slots, points, xyz, low2, high2, squares, inside, hits):  # type: ignore[no-untyped-def]
-    """Candidates first..n-1 whose squared distance from atom `slot` lies in [low2, high2).
+@numba.njit(nogil=True, fastmath=FAST)
+def partners(slot, first, n, points, xyz, above2, below2, squares, hits):  # type: ignore[no-untyped-def]
+    """Candidates first..n-1 whose squared distance from atom `slot` lies between above2 and below2, both excluded.
 
-    Fills `squares` and `inside` (by candidate) and `hits` (candidate numbers) and returns the number of hits.
-    An atom never meets its own image.
+    Writes the squared distances to `squares` and the candidate numbers to `hits`, side by side, and returns how many
+    there are. All arrays are `LANES` longer than their contents.
     """
-    x, y, z = xyz[0, slot], xyz[1, slot], xyz[2, slot]
-    # loops from zero over views: LLVM turns them into vector instructions
-    px, py, pz = points[0, first:n], points[1, first:n], points[2, first:n]
-    square, within, other = squares[first:n], inside[first:n], slots[first:n]
-    for k in range(n - first):
-        dx = px[k] - x
-        dy = py[k] - y
-        dz = pz[k] - z
-        d2 = dx * dx + dy * dy + dz * dz
-        square[k] = d2
-        within[k] = (d2 < high2) & (d2 >= low2) & (other[k] != slot)
+    x, y, z = splat(xyz[0, slot]), splat(xyz[1, slot]), splat(xyz[2, slot])
+    above, below = splat(above2), splat(below2)
+    end, ascending = splat_index(n, x), count_up(x)
     count = 0
-    for k in range(n - first):
-        hits[count] = first + k
-        count += within[k]
+    for start in range(first, n, BLOCK):
+        dx, dy, dz = load(points[0], start) - x, load(points[1], start) - y, load(points[2], start) - z
+        s = dx * dx + dy * dy + dz * dz
+        candidate = splat_index(start, x) + ascending
+        close = (s < below) & (s > above) & (candidate < end)
+        compress(squares, count, s, close)
+        count += compress(hits, count, candidate, close)
     return count

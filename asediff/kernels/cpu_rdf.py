@@ -1,7 +1,7 @@
 """Pair-distance histograms on the CPU (numba): smeared counts with an exact gradient, and plain integer counts.
 
 The definition is `asediff.kernels.reference_rdf`; this file gives the same numbers at a cost per pair that does not
-depend on the number of bins. Each pair adds the first twelve powers of its place inside a sub-bin to that sub-bin's
+depend on the number of bins. Each pair adds the first sixteen powers of its place inside a sub-bin to that sub-bin's
 moments; the counts are a small linear map of the moments (`asediff.kernels.shells.MomentExpansion`). The gradient runs
 the other way: dL/dcounts becomes one polynomial per sub-bin, evaluated once per pair. All sums are in double precision.
 Work is shared among threads by (frame, system); each writes its own part, so results repeat bit for bit.
@@ -11,236 +11,91 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from asediff.kernels.cpu_cells import (
-    FAST,
-    choose_cells,
-    gather_candidates,
-    partners,
-    sort_into_cells,
+from asediff.kernels.cpu_cells import choose_cells
+from asediff.kernels.cpu_rdf_loops import (
+    Array,
+    Box,
+    IntArray,
+    add_moments,
+    count_pairs,
+    counts_from_moments,
+    pull_on_atoms,
+    slopes_from_gradient,
 )
+from asediff.kernels.cpu_team import get_num_threads, run_team
+from asediff.kernels.cpu_teamwork import build_name
 from asediff.kernels.shells import N_MOMENTS, ShellGrid, moment_expansion
 
-Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-SCRATCH = 1024
+ATOMS_PER_THREAD = 500
+"""With fewer atoms per thread (all frames together) starting it costs more than it gains."""
 
 
-@dataclass(frozen=True)
-class _Box:
-    """One system of the batch: its chosen atoms and the grid of cells to sort them into."""
+def _compile(build: str):  # type: ignore[no-untyped-def]
+    """The compiled entry points. `build` names the sources, so that the cache on disk never serves an older build."""
 
-    atoms: IntArray
-    cell: Array
-    inverse: Array
-    n_cells: IntArray
-    stencil: IntArray
+    @numba.njit(cache=True, nogil=True)
+    def cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
+        _ = build
+        return choose_cells(cell, inverse, reach, n_atoms)
 
+    @numba.njit(cache=True, nogil=True)
+    def smear(frame, kinds, channels, box, limits, table, subdivision, counts):  # type: ignore[no-untyped-def]
+        _ = build
+        moments = np.zeros((counts.shape[0], (counts.shape[1] - 1) * subdivision + table.shape[0], N_MOMENTS))
+        add_moments(frame, kinds, channels, box, limits, moments)
+        counts_from_moments(moments, table, subdivision, counts)
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _moments(positions, types, channels, atoms, cell, inverse, n_cells, stencil, limits, moments):  # type: ignore[no-untyped-def]
-    """Add each pair to `moments` (n_channels, n_sub_bins, N_MOMENTS); limits = low, high, origin, sub-bin width."""
-    low2, high2, origin, per_width = limits[0] ** 2, limits[1] ** 2, limits[2], 1.0 / limits[3]
-    start, order, xyz = sort_into_cells(positions, atoms, cell, inverse, n_cells)
-    kinds = types[order]
-    slots, points = np.empty(SCRATCH, np.int64), np.empty((3, SCRATCH))
-    squares, place = np.empty(SCRATCH), np.empty(SCRATCH)
-    inside, hits = np.empty(SCRATCH, np.int8), np.empty(SCRATCH, np.int64)
-    last_bin = moments.shape[1] - 1
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                box = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[box] == start[box + 1]:
-                    continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if n > squares.shape[0]:
-                    squares, place = np.empty(2 * n), np.empty(2 * n)
-                    inside, hits = np.empty(2 * n, np.int8), np.empty(2 * n, np.int64)
-                for slot in range(start[box], start[box + 1]):
-                    count = partners(
-                        slot, slot - start[box] + 1, n, slots, points, xyz, low2, high2, squares, inside, hits
-                    )
-                    for h in range(count):
-                        place[h] = (math.sqrt(squares[hits[h]]) - origin) * per_width
-                    row = channels[kinds[slot]]
-                    for h in range(count):
-                        channel = row[kinds[slots[hits[h]]]]
-                        if channel < 0:
-                            continue
-                        b = min(int(place[h]), last_bin)
-                        t = 2.0 * (place[h] - b) - 1.0
-                        t2 = t * t
-                        t3 = t2 * t
-                        t4 = t2 * t2
-                        t8 = t4 * t4
-                        m = moments[channel, b]
-                        m[0] += 1.0
-                        m[1] += t
-                        m[2] += t2
-                        m[3] += t3
-                        m[4] += t4
-                        m[5] += t4 * t
-                        m[6] += t4 * t2
-                        m[7] += t4 * t3
-                        m[8] += t8
-                        m[9] += t8 * t
-                        m[10] += t8 * t2
-                        m[11] += t8 * t3
+    @numba.njit(cache=True, nogil=True)
+    def pull(frame, kinds, channels, box, limits, table, subdivision, incoming, gradient):  # type: ignore[no-untyped-def]
+        _ = build
+        slopes = np.zeros((incoming.shape[0], (incoming.shape[1] - 1) * subdivision + table.shape[0], N_MOMENTS))
+        slopes_from_gradient(incoming, table, subdivision, limits[3], slopes)
+        pull_on_atoms(frame, kinds, channels, box, limits, slopes, gradient)
+
+    @numba.njit(cache=True, nogil=True)
+    def histogram(frame, kinds, channels, box, limits, squared, counts):  # type: ignore[no-untyped-def]
+        _ = build
+        count_pairs(frame, kinds, channels, box, limits, squared, counts)
+
+    return cells, smear, pull, histogram
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _forces(positions, types, channels, atoms, cell, inverse, n_cells, stencil, limits, slopes, gradient):  # type: ignore[no-untyped-def]
-    """Write dL/dpositions to `gradient` (n_atoms, 3), given dL/dr as a polynomial per sub-bin, `slopes`."""
-    low2, high2, origin, per_width = limits[0] ** 2, limits[1] ** 2, limits[2], 1.0 / limits[3]
-    start, order, xyz = sort_into_cells(positions, atoms, cell, inverse, n_cells)
-    kinds = types[order]
-    slots, points = np.empty(SCRATCH, np.int64), np.empty((3, SCRATCH))
-    squares, radius = np.empty(SCRATCH), np.empty(SCRATCH)
-    inside, hits = np.empty(SCRATCH, np.int8), np.empty(SCRATCH, np.int64)
-    last_bin = slopes.shape[1] - 1
-    pulled = np.zeros_like(xyz)
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                box = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[box] == start[box + 1]:
-                    continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if n > squares.shape[0]:
-                    squares, radius = np.empty(2 * n), np.empty(2 * n)
-                    inside, hits = np.empty(2 * n, np.int8), np.empty(2 * n, np.int64)
-                for slot in range(start[box], start[box + 1]):
-                    count = partners(
-                        slot, slot - start[box] + 1, n, slots, points, xyz, low2, high2, squares, inside, hits
-                    )
-                    for h in range(count):
-                        radius[h] = math.sqrt(squares[hits[h]])
-                    row = channels[kinds[slot]]
-                    sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
-                    for h in range(count):
-                        k = hits[h]
-                        j = slots[k]
-                        channel = row[kinds[j]]
-                        r = radius[h]
-                        if channel < 0 or r == 0.0:
-                            continue
-                        place = (r - origin) * per_width
-                        b = min(int(place), last_bin)
-                        t = 2.0 * (place - b) - 1.0
-                        t2 = t * t
-                        t4 = t2 * t2
-                        p = slopes[channel, b]
-                        low = (p[0] + p[1] * t) + (p[2] + p[3] * t) * t2
-                        middle = (p[4] + p[5] * t) + (p[6] + p[7] * t) * t2
-                        high = (p[8] + p[9] * t) + p[10] * t2
-                        f = (low + (middle + high * t4) * t4) / r
-                        f_x = f * (points[0, k] - xyz[0, slot])
-                        f_y = f * (points[1, k] - xyz[1, slot])
-                        f_z = f * (points[2, k] - xyz[2, slot])
-                        sum_x += f_x
-                        sum_y += f_y
-                        sum_z += f_z
-                        pulled[0, j] += f_x
-                        pulled[1, j] += f_y
-                        pulled[2, j] += f_z
-                    pulled[0, slot] -= sum_x
-                    pulled[1, slot] -= sum_y
-                    pulled[2, slot] -= sum_z
-    for slot in range(order.shape[0]):
-        for d in range(3):
-            gradient[order[slot], d] = pulled[d, slot]
+_choose_cells, _smear, _pull, _count = _compile(build_name())
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _histogram(  # type: ignore[no-untyped-def]
-    positions, types, channels, atoms, cell, inverse, n_cells, stencil, limits, squared, counts
-):
-    """Count every pair in `counts` (n_channels, bins); limits = lower edge, upper edge of r, first edge, bin width."""
-    low2, high2, origin, per_width = limits[0] ** 2, limits[1] ** 2, limits[2], 1.0 / limits[3]
-    start, order, xyz = sort_into_cells(positions, atoms, cell, inverse, n_cells)
-    kinds = types[order]
-    slots, points = np.empty(SCRATCH, np.int64), np.empty((3, SCRATCH))
-    squares = np.empty(SCRATCH)
-    inside, hits = np.empty(SCRATCH, np.int8), np.empty(SCRATCH, np.int64)
-    bins = counts.shape[1]
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                box = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[box] == start[box + 1]:
-                    continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if n > squares.shape[0]:
-                    squares = np.empty(2 * n)
-                    inside, hits = np.empty(2 * n, np.int8), np.empty(2 * n, np.int64)
-                for slot in range(start[box], start[box + 1]):
-                    count = partners(
-                        slot, slot - start[box] + 1, n, slots, points, xyz, low2, high2, squares, inside, hits
-                    )
-                    row = channels[kinds[slot]]
-                    for h in range(count):
-                        channel = row[kinds[slots[hits[h]]]]
-                        value = squares[hits[h]]
-                        if not squared:
-                            value = math.sqrt(value)
-                        b = int((value - origin) * per_width)
-                        if channel >= 0 and 0 <= b < bins:
-                            counts[channel, b] += 1
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _counts_from_moments(moments, table, subdivision, counts):  # type: ignore[no-untyped-def]
-    for channel in range(moments.shape[0]):
-        for k in range(counts.shape[1]):
-            total = 0.0
-            for j in range(table.shape[0]):
-                for m in range(table.shape[1]):
-                    total += table[j, m] * moments[channel, k * subdivision + j, m]
-            counts[channel, k] = total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _slopes_from_gradient(gradient, table, subdivision, width, slopes):  # type: ignore[no-untyped-def]
-    """dL/dr as a polynomial of degree 10 in t on each sub-bin, from dL/dcounts (n_channels, bins)."""
-    for channel in range(gradient.shape[0]):
-        for k in range(gradient.shape[1]):
-            scale = gradient[channel, k] * 2.0 / width
-            for j in range(table.shape[0]):
-                for m in range(1, table.shape[1]):
-                    slopes[channel, k * subdivision + j, m - 1] += scale * m * table[j, m]
-
-
-def _boxes(cell: Array, offsets: IntArray, types: IntArray, reach: float) -> list[_Box]:
+def _boxes(cell: Array, offsets: IntArray, types: IntArray, reach: float) -> list[Box]:
     boxes = []
     for s in range(cell.shape[0]):
         atoms = np.flatnonzero(types[offsets[s] : offsets[s + 1]] >= 0) + offsets[s]
         vectors = np.ascontiguousarray(cell[s])
         inverse = np.linalg.inv(vectors)
-        n_cells, stencil = choose_cells(vectors, inverse, reach, atoms.size)
-        boxes.append(_Box(atoms, vectors, inverse, n_cells, stencil))
+        height = float(1.0 / np.linalg.norm(inverse, axis=0).max())
+        if reach > height:
+            raise ValueError(
+                f"width: pairs up to {reach:.6g} count, beyond the height {height:.6g} of system {s}, where an atom "
+                "meets its own image; narrow the kernel, lower r_max or repeat the cell"
+            )
+        n_cells, stencil = _choose_cells(vectors, inverse, reach, atoms.size)
+        boxes.append(Box(atoms, vectors, inverse, n_cells, stencil))
     return boxes
 
 
-def _each(n_tasks: int, work: Callable[[int], None]) -> None:
-    """Run work(0..n_tasks-1) on as many threads as torch uses; the kernels release the interpreter lock."""
-    n_threads = min(torch.get_num_threads(), n_tasks)
-    if n_threads <= 1:
-        for task in range(n_tasks):
+def _each(n_tasks: int, n_atoms: int, work: Callable[[int], None]) -> None:
+    """Run work(0..n_tasks-1) on a team of threads; each task writes its own part, so their number changes nothing."""
+    n_threads = max(1, min(get_num_threads(), n_tasks, n_tasks * n_atoms // ATOMS_PER_THREAD))
+
+    def member(rank: int) -> None:
+        for task in range(rank, n_tasks, n_threads):
             work(task)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(work, range(n_tasks)):
-            pass
+
+    run_team(n_threads, member)
 
 
 def _as_frames(positions: Tensor) -> Array:
@@ -265,18 +120,13 @@ class _SmearedCounts(torch.autograd.Function):
         boxes = _boxes(cell.detach().to(torch.float64).numpy(), _int_array(offsets), kinds, grid.reach)
         expansion = moment_expansion(grid.width / grid.bin_width)
         limits = _limits(grid)
-        n_channels = int(channels.max()) + 1
-        shape = (n_channels, expansion.n_sub_bins(grid.bins), N_MOMENTS)
-        counts = np.empty((len(frames), len(boxes), n_channels, grid.bins))
+        counts = np.empty((len(frames), len(boxes), int(channels.max()) + 1, grid.bins))
 
         def count(task: int) -> None:
             f, s = divmod(task, len(boxes))
-            b = boxes[s]
-            moments = np.zeros(shape)
-            _moments(frames[f], kinds, table, b.atoms, b.cell, b.inverse, b.n_cells, b.stencil, limits, moments)
-            _counts_from_moments(moments, expansion.table, expansion.subdivision, counts[f, s])
+            _smear(frames[f], kinds, table, boxes[s], limits, expansion.table, expansion.subdivision, counts[f, s])
 
-        _each(len(frames) * len(boxes), count)
+        _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), count)
         return torch.from_numpy(counts).to(positions.dtype)
 
     @staticmethod
@@ -289,28 +139,33 @@ class _SmearedCounts(torch.autograd.Function):
         expansion = moment_expansion(grid.width / grid.bin_width)
         limits = _limits(grid)
         incoming = np.ascontiguousarray(gradient.to(torch.float64).numpy())
-        shape = (incoming.shape[2], expansion.n_sub_bins(grid.bins), N_MOMENTS)
         result = np.zeros_like(frames)
 
         def pull(task: int) -> None:
             f, s = divmod(task, len(boxes))
-            b = boxes[s]
-            slopes = np.zeros(shape)
-            _slopes_from_gradient(incoming[f, s], expansion.table, expansion.subdivision, limits[3], slopes)
-            _forces(
-                frames[f], kinds, table, b.atoms, b.cell, b.inverse, b.n_cells, b.stencil, limits, slopes, result[f]
+            _pull(
+                frames[f],
+                kinds,
+                table,
+                boxes[s],
+                limits,
+                expansion.table,
+                expansion.subdivision,
+                incoming[f, s],
+                result[f],
             )
 
-        _each(len(frames) * len(boxes), pull)
+        _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), pull)
         return torch.from_numpy(result).to(positions.dtype), None, None, None, None, None
 
 
 def _limits(grid: ShellGrid) -> Array:
-    """Smallest and largest distance that count, the lower edge of the first sub-bin, and the sub-bin width."""
+    """Bounds of the squared distances that count (both excluded), lower edge of the first sub-bin, its width."""
     expansion = moment_expansion(grid.width / grid.bin_width)
-    sub_width = grid.bin_width / expansion.subdivision
-    origin = grid.r_min - expansion.padding * sub_width
-    return np.array([max(origin, 0.0), grid.r_max + expansion.padding * sub_width, origin, sub_width])
+    width = grid.bin_width / expansion.subdivision
+    origin = grid.r_min - expansion.padding * width
+    low, high = max(origin, 0.0), grid.r_max + expansion.padding * width
+    return np.array([np.nextafter(low**2, -np.inf), high**2, origin, width])
 
 
 def smeared_counts(
@@ -363,27 +218,15 @@ def pair_histograms(
         `(n_frames, n_systems, n_channels, bins)` int64.
     """
     frames, kinds, table = _as_frames(positions), _int_array(types), _int_array(channels)
-    low, high = (math.sqrt(lower), math.sqrt(upper)) if squared else (lower, upper)
+    low2, high2 = (lower, upper) if squared else (lower**2, upper**2)
+    high = math.sqrt(high2)
     boxes = _boxes(cell.detach().to(torch.float64).numpy(), _int_array(offsets), kinds, high)
-    limits = np.array([low, high, lower, (upper - lower) / bins])
+    limits = np.array([np.nextafter(low2, -np.inf), high2, lower, (upper - lower) / bins])
     counts = np.zeros((len(frames), len(boxes), int(channels.max()) + 1, bins), np.int64)
 
     def count(task: int) -> None:
         f, s = divmod(task, len(boxes))
-        b = boxes[s]
-        _histogram(
-            frames[f],
-            kinds,
-            table,
-            b.atoms,
-            b.cell,
-            b.inverse,
-            b.n_cells,
-            b.stencil,
-            limits,
-            squared,
-            counts[f, s],
-        )
+        _count(frames[f], kinds, table, boxes[s], limits, squared, counts[f, s])
 
-    _each(len(frames) * len(boxes), count)
+    _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), count)
     return torch.from_numpy(counts)

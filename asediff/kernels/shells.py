@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 SUPPORT = 9.0
 """Half-width of the kernel in units of its width; exp(-9²/2) = 3e-18 is below round-off."""
-N_MOMENTS = 12
+N_MOMENTS = 16
 NARROWEST = 10
 
 
@@ -137,10 +137,10 @@ def relative_weight(y: Array, sigma: float) -> Array:
 class MomentExpansion:
     """The kernel as a polynomial on sub-bins, which makes the cost per pair independent of the number of bins.
 
-    Each bin is cut into `subdivision` sub-bins no wider than half the kernel width (narrow kernels: than the square
-    of the width, over which the weight passes from one bin to the next). On one sub-bin, w_k is a polynomial of
-    degree 11 in t in [-1, 1] to round-off, so the twelve moments sum t^m of the pairs in each sub-bin are all that is
-    needed: counts_k = sum over sub-bins n and m of table[n - subdivision k, m] moments[n, m].
+    Each bin is cut into `subdivision` sub-bins no wider than the kernel (narrow kernels: than 1.5 times the square of
+    the width, over which the weight passes from one bin to the next). On one sub-bin, w_k is a polynomial of degree 15
+    in t in [-1, 1] to round-off, so the sixteen moments sum t^m of the pairs in each sub-bin are all that is needed:
+    counts_k = sum over sub-bins n and moments m of table[n - subdivision k, m] moments[n, m].
 
     Args:
         subdivision: sub-bins per bin.
@@ -153,15 +153,11 @@ class MomentExpansion:
     padding: int
     table: Array
 
-    def n_sub_bins(self, bins: int) -> int:
-        """Sub-bins that cover the window and the padding."""
-        return bins * self.subdivision + 2 * self.padding
-
 
 @lru_cache(maxsize=64)
 def moment_expansion(sigma: float) -> MomentExpansion:
     """Expansion for a kernel whose width is `sigma` bin widths (> 0)."""
-    subdivision = math.ceil(2.0 / min(sigma, 2.0 * sigma**2))
+    subdivision = math.ceil(1.0 / min(sigma, 1.5 * sigma**2))
     padding = math.ceil(SUPPORT * sigma * subdivision)
     rows = np.arange(-padding, subdivision + padding)
     nodes = chebyshev.chebpts1(N_MOMENTS)
