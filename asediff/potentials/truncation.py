@@ -25,9 +25,10 @@ RadialFunction = Callable[[Tensor], Tensor]
 
 def value_and_slope(function: RadialFunction, r: Tensor) -> tuple[Tensor, Tensor]:
     """u(r) and du/dr at the points r `(n,)`; both stay differentiable in the parameters of `function`."""
-    keep_graph = torch.is_grad_enabled()
+    r = r.detach()
+    keep_graph = torch.is_grad_enabled() and function(r).requires_grad
     with torch.enable_grad():
-        r = r.detach().requires_grad_()
+        r.requires_grad_()
         u = function(r)
         if not u.requires_grad:
             return u, torch.zeros_like(u)

@@ -124,6 +124,13 @@ def test_the_coefficients_are_differentiable_in_the_parameters(argon: System, tr
     assert torch.autograd.gradcheck(coefficients, values)
 
 
+def test_tables_of_a_fixed_potential_need_no_gradient(argon: System):
+    for truncation in TRUNCATIONS:
+        potential = PairPotential(LennardJones(), 2.5, truncation=truncation)
+        assert potential.tabulate(argon).coefficients.requires_grad
+        assert not potential.requires_grad_(False).tabulate(argon).coefficients.requires_grad
+
+
 class _Tabulate(torch.nn.Module):
     def __init__(self, potential: PairPotential) -> None:
         super().__init__()
