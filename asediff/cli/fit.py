@@ -1,0 +1,145 @@
+"""`asediff fit`: from a g(r), or a configuration, to a verified LAMMPS table and a report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from asediff.cli.common import Interrupted, add_thermal, is_terminal, say
+from asediff.config import Config, ConfigError, override, parse, read_yaml
+from asediff.fitting.api import CHECKPOINT
+from asediff.pipeline import CONFIG, Outcome, prepare, run_fit
+
+# option -> path in the configuration
+SHORTCUTS = {
+    "units": "units",
+    "seed": "seed",
+    "density": "system.density",
+    "mass_density": "system.mass_density",
+    "mass": "system.mass",
+    "symbol": "system.symbol",
+    "n_atoms": "system.n_atoms",
+    "cutoff": "potential.cutoff",
+    "timestep": "method.timestep",
+    "epochs": "method.epochs",
+}
+THERMAL = {"temperature": "temperature_K", "kT": "kT"}
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the subcommand."""
+    parser = commands.add_parser(
+        "fit",
+        help="learn a potential from g(r), export it, prove it in LAMMPS, report",
+        description="Learn a pair potential from a radial distribution function (two columns: r, g), or from a YAML "
+        "configuration; run the exported table in LAMMPS; write a report.",
+    )
+    parser.add_argument("input", nargs="?", help="g(r) in two columns, or a configuration (.yaml)")
+    add_thermal(parser)
+    parser.add_argument("--mass-density", type=float, metavar="D", help="g/cm³ (units metal, real)")
+    parser.add_argument("--density", type=float, metavar="N", help="beads per length³")
+    parser.add_argument("--mass", type=float, metavar="M", help="mass of a bead, amu; 1 for units lj")
+    parser.add_argument("--symbol", help="name of a bead, a chemical symbol; default X")
+    parser.add_argument("--n-atoms", type=int, metavar="N", help="beads in the simulated box; default 500")
+    parser.add_argument("--units", choices=("metal", "real", "lj"), help="units of the LAMMPS files; lj: all reduced")
+    parser.add_argument("--cutoff", type=float, metavar="R", help="of the potential; default 2.7 first-peak distances")
+    parser.add_argument("--timestep", type=float, metavar="T", help="fs (lj: reduced); found from mass and temperature")
+    parser.add_argument("--epochs", type=int, metavar="N", help="updates of the potential; default 500")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything random; default 0")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
+        help="any key of the configuration, such as method.learning_rate=1e-3; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="result folder; default INPUT's name with _fit")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted fit in the result folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing result folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(handler=handle)
+
+
+def handle(options: argparse.Namespace) -> int:
+    """Run the subcommand; returns 1 if LAMMPS disagrees with asediff on the exported table."""
+    if options.input is None and not (options.resume and options.output):
+        raise ConfigError("input: missing; give a g(r) in two columns, a .yaml, or --resume with --output FOLDER")
+    if options.resume and options.overwrite:
+        raise ConfigError("--resume, --overwrite: both are given; give one of the two")
+    folder = Path(options.output) if options.output else Path(f"{Path(options.input).stem}_fit")
+    if options.resume and (folder / CONFIG).is_file():
+        return _finish(None, Path(), folder, options)
+    if options.input is None:
+        raise ConfigError(f"--output {folder}: holds no fit to resume; give the input as well")
+    config, base = configuration(options)
+    return _finish(config, base, folder, options)
+
+
+def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
+    """The configuration that the command line asks for, and the folder its paths start from.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    path = Path(options.input)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        data, base, source = read_yaml(path), path.parent, str(path)
+    else:
+        data, base, source = _of_curve(path), Path(), "options"
+    assignments = []
+    for name, key in SHORTCUTS.items():
+        if (value := getattr(options, name)) is not None:
+            assignments.append(f"{key}={value}")
+    for name, key in THERMAL.items():
+        if (value := getattr(options, name)) is None:
+            continue
+        if value <= 0:
+            flag = "--" + name
+            raise ConfigError(f"{flag} {value:g}: nothing moves at such a temperature; give a number above zero")
+        for k, point in enumerate(data.get("state_points") or []):
+            if isinstance(point, dict):
+                for other in THERMAL.values():
+                    point.pop(other, None)
+                assignments.append(f"state_points.{k}.{key}={value}")
+    return parse(override(data, [*assignments, *options.assignments]), source), base
+
+
+def _of_curve(path: Path) -> dict[str, Any]:
+    return {"system": {}, "state_points": [{"targets": [{"file": str(path)}]}]}
+
+
+def _finish(config: Config | None, base: Path, folder: Path, options: argparse.Namespace) -> int:
+    prepared = prepare(config, base, folder, overwrite=options.overwrite, resume=options.resume)
+    say(f"results go to {folder}")
+    try:
+        outcome = run_fit(
+            prepared,
+            folder,
+            title=", ".join(point.name for point in prepared.state_points),
+            resume=options.resume,
+            progress=is_terminal() and not options.quiet,
+            say=say,
+        )
+    except KeyboardInterrupt:
+        kept = (
+            "the last checkpoint is kept" if (folder / CHECKPOINT).is_file() else "no checkpoint had been written yet"
+        )
+        raise Interrupted(f"{kept}; go on with: asediff fit --resume --output {folder}") from None
+    tell(outcome)
+    return 0 if outcome.verified else 1
+
+
+def tell(outcome: Outcome) -> None:
+    """Print what the fit found and where everything is."""
+    from asediff.report import deviation_rows
+
+    evidence = outcome.evidence
+    for k in range(len(evidence.result.state_points)):
+        for row in deviation_rows(evidence, k):
+            say(
+                f"{row['state']} {row['target']} in {row['run']}: mean |dg| {row['inside']:.4f} outside the core "
+                f"(noise {row['noise']:.4f}), D {row['structural']:.3g}, first peak {row['peak_error']:+.1f} %"
+            )
+    for report in evidence.verification:
+        say(str(report))
+    for note in evidence.result.notes:
+        say(f"note: {note}")
+    say(f"report: {outcome.report}")

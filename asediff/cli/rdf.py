@@ -1,0 +1,93 @@
+"""`asediff rdf`: g(r) of a trajectory file, as CSV and PNG."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.io import read
+
+from asediff import plotting
+from asediff.cli.common import new_file, parse_pair, say
+from asediff.config import ConfigError
+from asediff.fitting.result import write_columns
+from asediff.losses import block_average_error
+from asediff.observables import RDF
+from asediff.system import System
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the subcommand."""
+    parser = commands.add_parser(
+        "rdf",
+        help="g(r) of a trajectory file",
+        description="Radial distribution function of a trajectory, with block-averaged standard errors.",
+    )
+    parser.add_argument("trajectory", help="anything that ase.io.read takes: extxyz, traj, LAMMPS dump, ...")
+    parser.add_argument("--format", help="ASE's name of the format, if the file's name does not tell")
+    parser.add_argument("--index", default=":", metavar="SLICE", help="frames, such as 100: or ::10; default all")
+    parser.add_argument("--r-max", type=float, metavar="R", help="end of the histogram; default half the box")
+    parser.add_argument("--r-min", type=float, default=0.0, metavar="R", help="start of the histogram; default 0")
+    parser.add_argument("--bins", type=int, default=150, metavar="N", help="number of bins; default 150")
+    parser.add_argument("--pair", metavar="A-B", help="two chemical symbols; default all atoms")
+    parser.add_argument("--length-unit", default="Å", metavar="U", help="for the figure's label; default Å")
+    parser.add_argument("-o", "--output", metavar="FILE", help="CSV; default the trajectory's name with _rdf.csv")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.set_defaults(handler=handle)
+
+
+def handle(options: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    source = Path(options.trajectory)
+    output = new_file(options.output or f"{source.stem}_rdf.csv", overwrite=options.overwrite)
+    frames = read_frames(source, options.format, options.index)
+    pair = parse_pair(options.pair)
+    r_max = options.r_max
+    if r_max is None:
+        volume, area = frames[0].get_volume(), frames[0].cell.reciprocal().lengths()
+        r_max = 0.5 / area.max() if volume > 0 else None
+    if r_max is None:
+        raise ConfigError(f"trajectory {source}: has no periodic cell, so there is no density to compare with")
+    observable = RDF(r_max, options.bins, r_min=options.r_min, pair=pair, width=0.0)
+    with torch.no_grad():
+        g = torch.cat([observable.per_frame(System.from_atoms(atoms))[:, 0] for atoms in frames])
+    mean, error = g.mean(0).numpy(), block_average_error(g).numpy()
+    r = observable.centers.numpy()
+    write_columns(output, {"r": r, "g": mean, "error": error})
+    figure = output.with_suffix(".png")
+    label = "all pairs" if pair is None else "-".join(pair)
+    run = plotting.Run(mean, error if np.isfinite(error).all() else None)
+    axes = plotting.plot_rdf(r, mean, {label: run}, unit=options.length_unit)
+    axes.get_lines()[1].remove()
+    axes.legend(frameon=False, fontsize=9)
+    figure.write_bytes(plotting.png(axes))
+    peak = int(mean.argmax())
+    say(f"{len(frames)} frames, highest value {mean[peak]:.3f} at r = {r[peak]:.4g} {options.length_unit}")
+    say(f"wrote {output} and {figure}")
+    return 0
+
+
+def read_frames(path: Path, file_format: str | None, index: str) -> list[Atoms]:
+    """The frames of a trajectory file.
+
+    Raises:
+        ConfigError: it is missing, cannot be read, or holds no frame.
+    """
+    if not path.is_file():
+        raise ConfigError(f"trajectory {path}: no such file; give a trajectory that ASE reads")
+    if file_format is None and ("dump" in path.name or path.suffix in (".lammpstrj", ".dump")):
+        file_format = "lammps-dump-text"
+    try:
+        frames = read(path, index=index if ":" in index else f"{index}:", format=file_format)
+    except Exception as error:
+        raise ConfigError(
+            f"trajectory {path}: ASE cannot read it ({type(error).__name__}: {error}); name the --format"
+        ) from error
+    found = [frames] if isinstance(frames, Atoms) else list(frames)
+    if not found:
+        raise ConfigError(f"--index {index}: no frame of {path} is left; give a wider slice")
+    return found
