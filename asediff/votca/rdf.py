@@ -70,9 +70,9 @@ def rdf(
                 f"{sizes[0]} and {sizes[1]}; use frames of one system"
             )
         distances = _distances(positions * length_scale, lattice, a, None if like else b, points[-1] + step)
-        counts += _histogram(distances, points)
-        volume += abs(float(np.linalg.det(lattice)))
         n_frames += 1
+        counts = ((n_frames - 1.0) * counts + _histogram(distances, points)) / n_frames
+        volume += _volume(lattice)
     if not n_frames:
         raise VotcaError("rdf: no frames; check the trajectory, first_frame and the reader")
     if not counts.any():
@@ -82,8 +82,8 @@ def rdf(
         )
     low = points - 0.5 * step
     high = low + step
-    shells = 4.0 / 3.0 * np.pi * (high**3 - low**3)
-    g = np.where(low < 0, 0.0, volume / n_frames * norm * (counts / n_frames) / shells)
+    shells = 4.0 / 3.0 * np.pi * (high * high * high - low * low * low)
+    g = np.where(low < 0, 0.0, volume / n_frames * norm * counts / shells)
     return Table(points, g)
 
 
@@ -175,8 +175,12 @@ def _select(names: dict[str, NDArray[Any]], wanted: Any, frame: int) -> IndexArr
     )
 
 
+def _volume(lattice: FloatArray) -> float:
+    return abs(float(np.cross(lattice[0], lattice[1]) @ lattice[2]))
+
+
 def _check_lattice(lattice: FloatArray, maximum: float, frame: int) -> None:
-    volume = abs(float(np.linalg.det(lattice)))
+    volume = _volume(lattice)
     if not volume > 0:
         raise VotcaError(f"rdf: frame {frame + 1} has no volume; set the cell")
     areas = np.linalg.norm(np.cross(np.roll(lattice, -1, axis=0), np.roll(lattice, -2, axis=0)), axis=1)

@@ -88,8 +88,8 @@ def _end_secants(x: FloatArray, y: FloatArray) -> FloatArray:
     slope = ((y[1] - y[0]) - ratio * (y[2] - y[0])) / (dx1 - ratio * dx2)
     curvature = ((y[2] - y[0]) - slope * dx2) / (dx2 * dx2)
     far, near = x[0] - dx2, x[1] - dx2
-    y_far = y[0] + slope * (far - x[0]) + curvature * (far - x[0]) ** 2
-    y_near = y[0] + slope * (near - x[0]) + curvature * (near - x[0]) ** 2
+    y_far = y[0] + slope * (far - x[0]) + curvature * (far - x[0]) * (far - x[0])
+    y_near = y[0] + slope * (near - x[0]) + curvature * (near - x[0]) * (near - x[0])
     return np.array([(y_near - y_far) / (near - far), (y[0] - y_near) / (x[0] - near)])
 
 
@@ -99,10 +99,10 @@ def _equal(a: FloatArray, b: FloatArray, tolerance: float = 1e-15) -> np.ndarray
 
 
 def _hermite(x: FloatArray, y: FloatArray, slopes: FloatArray) -> Piecewise:
-    h, secant = np.diff(x), np.diff(y) / np.diff(x)
+    h, rise = np.diff(x), np.diff(y)
     left, right = slopes[:-1], slopes[1:]
-    c2 = (3.0 * secant - 2.0 * left - right) / h
-    c3 = (left + right - 2.0 * secant) / (h * h)
+    c2 = (3.0 * rise / h - 2.0 * left - right) / h
+    c3 = (left + right - 2.0 * rise / h) / (h * h)
     return Piecewise(x, np.stack([y[:-1], left, c2, c3], axis=1))
 
 
