@@ -19,7 +19,7 @@ from asediff.fitting.newton import IMC, GaussNewton, Smoothness, Tikhonov, Trunc
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.relative_entropy import RelativeEntropy
 from asediff.fitting.result import FitResult
-from asediff.fitting.reweighting import Reweighting
+from asediff.fitting.reweighting import ExactWeights, LinearResponse, Reweighting
 from asediff.fitting.tabulated import PowerCore
 
 __all__ = [
@@ -28,11 +28,13 @@ __all__ = [
     "IMC",
     "BoltzmannPretraining",
     "DiffSim",
+    "ExactWeights",
     "Extrapolate",
     "FitJob",
     "FitResult",
     "FrameStatistics",
     "GaussNewton",
+    "LinearResponse",
     "Method",
     "PowerCore",
     "RelativeEntropy",
@@ -41,9 +43,9 @@ __all__ = [
     "Scale",
     "SimplePressure",
     "Smooth",
+    "Smoothness",
     "SplineSmooth",
     "Statistics",
-    "Smoothness",
     "Tikhonov",
     "TruncatedSVD",
     "VirialPressure",

@@ -14,8 +14,11 @@ from torch import Tensor
 from asediff.adjoints import Adjoint, CheckpointAdjoint
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.fitting.reweighting import ReweightedGradient
 from asediff.integrators import NoseHooverChain
 from asediff.observables import Observable
+from asediff.observables.pressure import virial
+from asediff.potentials.pair import PairPotential
 from asediff.simulate import InstabilityError, simulate
 from asediff.system import System
 from asediff.targets import StatePoint
@@ -46,7 +49,8 @@ class DiffSim(Method):
         average: the result is the mean of the parameters over this last fraction of the epochs, which takes out the
             noise of single updates; 0 keeps the last ones.
         equilibration_steps: steps without gradient before the first epoch.
-        gradient: the adjoint that differentiates through the steps.
+        gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`.
+        pressure_weight: of [(P - P*)/ρkT]² at the state points that have a pressure.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
         checkpoint_every: epochs between checkpoints.
     """
@@ -64,7 +68,8 @@ class DiffSim(Method):
     clip: float = 1.0
     average: float = 0.2
     equilibration_steps: int = 2000
-    gradient: Adjoint = field(default_factory=CheckpointAdjoint)
+    gradient: Adjoint | ReweightedGradient = field(default_factory=CheckpointAdjoint)
+    pressure_weight: float = 0.1
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
     checkpoint_every: int = 10
 
@@ -155,15 +160,7 @@ class _Descent:
         """One epoch; leaves everything as it was when the run or its gradient is not finite."""
         method = self.method
         self.optimizer.zero_grad()
-        trajectory = simulate(
-            self.state,
-            self.potential,
-            self.integrator,
-            method.steps,
-            save_every=method.save_every,
-            adjoint=method.gradient,
-        )
-        loss = self.batch.loss(trajectory)
+        trajectory, loss = self._loss()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, method.clip))
         value = float(loss.detach())
@@ -178,6 +175,28 @@ class _Descent:
         if self.epoch + 1 > method.epochs * (1 - method.average):
             self._average()
         return value, norm
+
+    def _loss(self) -> tuple[Trajectory, Tensor]:
+        method, gradient = self.method, self.method.gradient
+        through_dynamics = isinstance(gradient, Adjoint)
+        with torch.set_grad_enabled(through_dynamics):
+            trajectory = simulate(
+                self.state,
+                self.potential,
+                self.integrator,
+                method.steps,
+                save_every=method.save_every,
+                adjoint=gradient if isinstance(gradient, Adjoint) else None,
+            )
+        if isinstance(gradient, Adjoint):
+            loss = self.batch.loss(trajectory) + method.pressure_weight * self.batch.pressure_loss(
+                trajectory, self.potential
+            )
+        else:
+            loss = gradient.loss(
+                trajectory, self.potential, self.job.state_points, method.replicas, method.pressure_weight
+            )
+        return trajectory, loss
 
     def _average(self) -> None:
         self.n_averaged += 1
@@ -303,6 +322,21 @@ class Batch:
                     own = observable(trajectory.select(range(first, first + self.replicas)))
                 scale = self.state_points[k].weight * target.weight / len(self.state_points)
                 total = total + scale * target.loss(own.mean(0), target.reference.to(own), target.observable)
+        return total
+
+    def pressure_loss(self, trajectory: Trajectory, potential: PairPotential) -> Tensor:
+        """Σ over state points with a pressure of weight x [(P - P*)/ρkT]², divided by the number of state points."""
+        total = torch.zeros((), dtype=self.system.dtype)
+        if all(point.pressure is None for point in self.state_points):
+            return total
+        kinetic = (self.system.counts - 1) * self.kT
+        virials = virial(trajectory.positions, self.system, potential, self.kT).mean(0)
+        pressures = (kinetic + virials / 3.0) / self.system.get_volume()
+        for k, point in enumerate(self.state_points):
+            if point.pressure is not None:
+                own = pressures[k * self.replicas : (k + 1) * self.replicas].mean()
+                scale = point.weight / len(self.state_points)
+                total = total + scale * ((own - point.pressure) / (point.density * float(point.kT))) ** 2
         return total
 
     def _observables(self) -> dict[Observable, list[tuple[int, Any]]]:

@@ -7,6 +7,7 @@ potential (weights w_f ∝ exp(-β ΔU_f)) and its derivative dA/du = -β (<A n>
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,8 +74,18 @@ class Statistics(ABC):
     state_point: StatePoint
 
     @abstractmethod
-    def averages(self, u: PairFunction) -> Averages:
-        """Averages under another potential, differentiable in the parameters of u."""
+    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
+        """Averages under another potential, differentiable in the parameters of u.
+
+        Args:
+            u: the other potential.
+            linear: first order in its change, <A> - β (<A ΔU> - <A><ΔU>), in place of exact weights: less exact close
+                to the run's potential, but not ruined by few effective frames far from it.
+        """
+
+    @abstractmethod
+    def change(self, u: PairFunction) -> Tensor:
+        """β [u(r) - u_0(r)] at the distances that the run visited, `(n,)`."""
 
     @abstractmethod
     def response(self, basis: PairFunction) -> Response:
@@ -89,8 +100,8 @@ class Statistics(ABC):
         """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
 
     @abstractmethod
-    def log_partition(self, u: PairFunction) -> Tensor:
-        """ln of the configuration integral of u over that of the run's potential, `()`."""
+    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
+        """ln of the configuration integral of u over that of the run's potential, `()`; linear: to second order."""
 
     @property
     @abstractmethod
@@ -194,7 +205,7 @@ class FrameStatistics(Statistics):
         Raises:
             ValueError: the potentials or pairs differ.
         """
-        first = int(round(float(other.r[0] - self.r[0]) / float(self.r[1] - self.r[0])))
+        first = round(float(other.r[0] - self.r[0]) / float(self.r[1] - self.r[0]))
         a, b = (self, other) if first >= 0 else (other, self)
         first = abs(first)
         same = a.names == b.names and len(a.r) - first == len(b.r)
@@ -210,15 +221,11 @@ class FrameStatistics(Statistics):
         """Energy of each frame under u, `(n_frames,)`."""
         return self._flat @ torch.cat([u(self.r, name) for name in self.names])
 
-    def log_weights(self, u: PairFunction) -> Tensor:
-        """ln of the normalised weight of each frame under u, `(n_frames,)`."""
-        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
-        return torch.log_softmax(-self.beta * (self._flat @ change), 0)
-
-    def averages(self, u: PairFunction) -> Averages:
+    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
         """See `Statistics.averages`; the pressure is the reweighted virial with the change of r u'(r) added."""
-        log_weights = self.log_weights(u)
-        weights = log_weights.exp()
+        exponents = self._exponents(u)
+        log_weights = torch.log_softmax(exponents, 0)
+        weights = (1.0 + exponents - exponents.mean()) / self.n_frames if linear else log_weights.exp()
         pressure = weights @ self.pressure
         if self.state_point.pressure is not None:
             slopes = torch.cat([value_and_slope(lambda x, n=name: u(x, n), self.r)[1] for name in self.names])  # type: ignore[misc]
@@ -227,8 +234,18 @@ class FrameStatistics(Statistics):
         return Averages(
             values=tuple(weights @ v for v in self.values),
             pressure=pressure,
-            efficiency=torch.exp(-(weights * log_weights).sum()) / self.n_frames,
+            efficiency=torch.exp(-(log_weights.exp() * log_weights).sum()).detach() / self.n_frames,
         )
+
+    def change(self, u: PairFunction) -> Tensor:
+        """See `Statistics.change`; where a pair is found in one frame of ten at least."""
+        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
+        return self.beta * change[self._flat.mean(0) >= 0.1]
+
+    def _exponents(self, u: PairFunction) -> Tensor:
+        """-β ΔU of each frame, `(n_frames,)`."""
+        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
+        return -self.beta * (self._flat @ change)
 
     def _projected(self, basis: PairFunction) -> Tensor:
         """Energy of each basis function in each frame, `(n_frames, M)`."""
@@ -258,11 +275,12 @@ class FrameStatistics(Statistics):
         phi = phi - phi.mean(0)
         return phi.T @ phi / self.n_frames
 
-    def log_partition(self, u: PairFunction) -> Tensor:
-        """See `Statistics.log_partition`; ln <exp(-β ΔU)>."""
-        change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
-        exponents = -self.beta * (self._flat @ change)
-        return torch.logsumexp(exponents, 0) - torch.log(torch.tensor(float(self.n_frames)))
+    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
+        """See `Statistics.log_partition`; ln <exp(-β ΔU)> or its first two cumulants."""
+        exponents = self._exponents(u)
+        if linear:
+            return exponents.mean() + 0.5 * exponents.var(correction=0)
+        return torch.logsumexp(exponents, 0) - math.log(self.n_frames)
 
     @property
     def independent_frames(self) -> float:
@@ -301,11 +319,22 @@ class DiluteStatistics(Statistics):
             places.append((observable.centers, target_pair(observable), g, ideal))
         return places
 
-    def averages(self, u: PairFunction) -> Averages:
+    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
         """See `Statistics.averages`."""
-        values = tuple(torch.exp(-self.beta * u(r, name)) for r, name, _, _ in self._places())
+        if linear:
+            values = tuple(g - torch.where(g > 0, g * c, 0.0) for (_, _, g, _), c in self._changes(u))
+        else:
+            values = tuple(torch.exp(-self.beta * u(r, name)) for r, name, _, _ in self._places())
         pressure = torch.tensor(self.state_point.density / self.beta, dtype=torch.float64)
         return Averages(values, pressure, torch.ones((), dtype=torch.float64))
+
+    def _changes(self, u: PairFunction) -> list[tuple[tuple[Tensor, str, Tensor, Tensor], Tensor]]:
+        places = self._places()
+        return [(p, self.beta * u(p[0], p[1]) + p[2].clamp_min(1e-300).log()) for p in places]
+
+    def change(self, u: PairFunction) -> Tensor:
+        """See `Statistics.change`; where g exceeds 0.01."""
+        return torch.cat([change[place[2] > 0.01] for place, change in self._changes(u)])
 
     def response(self, basis: PairFunction) -> Response:
         """See `Statistics.response`."""
@@ -329,11 +358,12 @@ class DiluteStatistics(Statistics):
             total = total + b.T @ ((ideal * g)[:, None] * b)
         return total
 
-    def log_partition(self, u: PairFunction) -> Tensor:
+    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
         """See `Statistics.log_partition`."""
         total = torch.zeros((), dtype=torch.float64)
-        for r, name, g, ideal in self._places():
-            total = total + ideal @ (torch.exp(-self.beta * u(r, name)) - g)
+        for (r, name, g, ideal), change in self._changes(u):
+            factor = torch.where(g > 0, g * (0.5 * change - 1.0) * change, 0.0)
+            total = total + ideal @ (factor if linear else torch.exp(-self.beta * u(r, name)) - g)
         return total
 
     @property

@@ -65,7 +65,7 @@ class Scale(Task):
 
     factor: float
 
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:  # noqa: ARG002
+    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
         """See `votca.scale`."""
         return votca.scale(update, self.factor)
 
@@ -76,7 +76,7 @@ class Smooth(Task):
 
     passes: int = 1
 
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:  # noqa: ARG002
+    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
         """See `votca.smooth`."""
         return votca.smooth(update, self.passes)
 
@@ -87,7 +87,7 @@ class SplineSmooth(Task):
 
     step: float
 
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:  # noqa: ARG002
+    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
         """See `votca.splinesmooth`."""
         return votca.splinesmooth(update, self.step)
 
@@ -98,7 +98,7 @@ class Extrapolate(Task):
 
     points: int = 5
 
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:  # noqa: ARG002
+    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
         """See `votca.extrapolate`."""
         left = votca.extrapolate(update, "exponential", "left", self.points)
         return votca.extrapolate(left, "constant", "right", self.points)
@@ -115,7 +115,7 @@ class SimplePressure(Task):
     """
 
     scale: float
-    max_A: float = 0.1  # noqa: N815
+    max_A: float = 0.1
     cycle: tuple[int, ...] = (1,)
 
     def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
@@ -123,9 +123,7 @@ class SimplePressure(Task):
         if not self.cycle[conditions.iteration % len(self.cycle)]:
             return update
         target = _wanted_pressure(conditions)
-        ramp = votca.pressure_simple(
-            conditions.pressure, target, conditions.kT, update, self.scale, self.max_A
-        )
+        ramp = votca.pressure_simple(conditions.pressure, target, conditions.kT, update, self.scale, self.max_A)
         return votca.add(update, ramp)
 
 
@@ -133,12 +131,12 @@ class SimplePressure(Task):
 class VirialPressure(Task):
     """Add A (1 - r/r_c), A from the virial (H. Wang, C. Junghans, K. Kremer, doi:10.1140/epje/i2008-10413-5).
 
-    A = -3 r_c ΔP / (2π ρ² ∫ r³ g dr), limited to max_A kT, times `scale`. Like `votca.pressure_wjk`, in the units of the
-    potential and with g(r) read at its own distances.
+    A = -3 r_c ΔP / (2π ρ² ∫ r³ g dr), limited to max_A kT, times `scale`. Like `votca.pressure_wjk`, in the units
+    of the potential and with g(r) read at its own distances.
     """
 
     scale: float = 1.0
-    max_A: float = 0.1  # noqa: N815
+    max_A: float = 0.1
     cycle: tuple[int, ...] = (1,)
 
     def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
@@ -197,7 +195,7 @@ class VotcaUpdate(UpdateRule):
         update = votca.update_ibi_pot(target, current, votca.Table(pair.r, u), float(pair.kT[0]))
         return votca.shift_nonbonded(update)
 
-    def finish(self, pair: PairTargets, u: FloatArray) -> FloatArray:  # noqa: ARG002
+    def finish(self, pair: PairTargets, u: FloatArray) -> FloatArray:
         """Unchanged."""
         return u
 
@@ -238,7 +236,7 @@ class SafeUpdate(UpdateRule):
         """Weighted mean of -kT ln g, with the core."""
         return boltzmann_start(pair, self.g_floor, self.core)
 
-    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> votca.Table:  # noqa: ARG002
+    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> votca.Table:
         """See the class."""
         measured, wanted = np.maximum(g, self.g_floor), np.maximum(pair.g, self.g_floor)
         change = (pair.weights[:, None] * pair.kT[:, None] * np.log(measured / wanted)).sum(0)
@@ -265,8 +263,8 @@ class IBI(Method):
     Args:
         engine: samples the potential in each iteration.
         iterations: number of updates.
-        update: `SafeUpdate()`, or `VotcaUpdate()` for the rule of VOTCA 2022.1 (use `RDF(..., width=0)` whose bin centres
-            are VOTCA's grid: r_min = min - step/2, r_max = max + step/2).
+        update: `SafeUpdate()`, or `VotcaUpdate()` for the rule of VOTCA 2022.1 (use `RDF(..., width=0)` whose bin
+            centres are VOTCA's grid: r_min = min - step/2, r_max = max + step/2).
         tasks: changes of du before it is added, in this order: `Scale`, `Smooth`, `SplineSmooth`, `Extrapolate`,
             `SimplePressure`, `VirialPressure`.
         do_potential: pair name -> repeating pattern of 1 and 0: iterations in which its table is updated.

@@ -31,7 +31,7 @@ from asediff.targets import StatePoint
 
 @dataclass(frozen=True)
 class IHNC(Method):
-    """du = kT [ln(g/g*) + (h* - h) - (c* - c)], c from the Ornstein-Zernike equation (doi:10.1080/08927022.2018.1491990).
+    """du = kT [ln(g/g*) + (h* - h) - (c* - c)], c from the Ornstein-Zernike equation (arXiv:1806.11135).
 
     For one kind of atom at one state point. The RDF must reach well beyond the cutoff (about twice), since h(r) enters
     c(r) as a whole.
@@ -122,7 +122,7 @@ def total_minus_direct(r: FloatArray, g: FloatArray, density: float, smallest: f
         `(n,)`.
     """
     step = float(r[-1] - r[0]) / (len(r) - 1)
-    n = int(round(r[-1] / step + 0.5))
+    n = round(r[-1] / step + 0.5)
     grid = (np.arange(n) + 0.5) * step
     h = np.interp(grid, r, g, left=0.0) - 1.0
     # r_k = (k + 1/2) Δr and q_j = (j + 1/2) π/(n Δr): the type-4 sine transform is its own inverse up to 2n.

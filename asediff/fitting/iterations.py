@@ -38,9 +38,7 @@ class Iterations:
         bins: of the fine histograms.
     """
 
-    def __init__(
-        self, job: FitJob, engine: Engine, count: int, *, stop_within_noise: bool, bins: int = 400
-    ) -> None:
+    def __init__(self, job: FitJob, engine: Engine, count: int, *, stop_within_noise: bool, bins: int = 400) -> None:
         self.job, self.engine, self.count = job, engine, count
         self.stop_within_noise, self.bins = stop_within_noise, bins
         self.starts: list[System | None] = [None] * len(job.state_points)
@@ -88,8 +86,8 @@ class Iterations:
             else:
                 return samples
         raise ValueError(
-            f"potential: the atoms blow up even with {MAX_RETREATS} times smaller changes; use a shorter timestep, a smaller "
-            "step size, or a start with a steeper core"
+            f"potential: the atoms blow up even with {MAX_RETREATS} times smaller changes; use a shorter timestep, a "
+            "smaller step size, or a start with a steeper core"
         )
 
     def _retreat(self, error: Exception) -> None:
@@ -97,9 +95,7 @@ class Iterations:
         if self.before is None:
             raise error
         now = self.job.potential.state_dict()
-        halved = {
-            key: 0.5 * (now[key] + self.before[key]) if now[key].is_floating_point() else now[key] for key in now
-        }
+        halved = {key: 0.5 * (now[key] + self.before[key]) if now[key].is_floating_point() else now[key] for key in now}
         self.job.potential.load_state_dict(halved)
         self.starts = [None] * len(self.starts)
         self.job.notes.append(f"iteration {self.done + 1}: {error}; halved the last change of the potential")
@@ -129,8 +125,8 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
     """Numbers of one iteration for the history.
 
     Returns:
-        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points; `mean_dg:<point>:<target>`
-        when there are several; pressure, pressure_error and pressure_target of each state point.
+        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points;
+        `mean_dg:<point>:<target>` when there are several; pressure, pressure_error and pressure_target of each state point.
     """
     row: dict[str, float] = {}
     deviations = [

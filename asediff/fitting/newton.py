@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Tikhonov(Regularization):
 
     strength: float = 1e-2
 
-    def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:  # noqa: ARG002
+    def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`."""
         scale = self.strength * float(np.diag(matrix).mean())
         return np.linalg.solve(matrix + scale * np.eye(len(matrix)), right)
@@ -76,7 +77,7 @@ class TruncatedSVD(Regularization):
 
     fraction: float = 1e-3
 
-    def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:  # noqa: ARG002
+    def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`."""
         values, vectors = np.linalg.eigh(matrix)
         kept = values > self.fraction * values[-1]
@@ -131,7 +132,7 @@ class NewtonProblem:
     def blocks(self) -> list[slice]:
         """Rows of each pair in the solution."""
         ends = np.cumsum([0, *(len(rows) for rows in self.free)])
-        return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     @property
     def step(self) -> float:
@@ -255,7 +256,9 @@ class IMC(NewtonMethod):
                         continue
                     target = point.targets[t]
                     assert isinstance(target.observable, RDF)
-                    excess = (one.measurement.values[t] - target.reference) * ideal_counts(target.observable, point.system)
+                    excess = (one.measurement.values[t] - target.reference) * ideal_counts(
+                        target.observable, point.system
+                    )
                     right[block] += weight * beta * excess.numpy()[rows]
         return matrix, right
 

@@ -49,7 +49,7 @@ class RelativeEntropy(ReweightedMethod):
         def relative_entropy(averages: object, curves: Sequence[PairFunction]) -> Tensor:  # noqa: ARG001
             total = torch.zeros((), dtype=torch.float64)
             for point, energy, one, u in zip(job.state_points, energies, statistics, curves, strict=True):
-                entropy = energy(u) / float(point.kT) + one.log_partition(u)
+                entropy = energy(u) / float(point.kT) + one.log_partition(u, linear=self.expansion.linear)
                 total = total + point.weight / share * entropy / point.system.n_atoms
             return total
 

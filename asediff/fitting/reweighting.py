@@ -8,6 +8,7 @@ exp(-Σ w ln w) falls (doi:10.1038/s41467-021-27241-4; here with pair histograms
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.histograms import Averages, PairFunction, Sample, Statistics, potential_curve
+from asediff.fitting.histograms import Averages, FrameStatistics, PairFunction, Sample, Statistics, potential_curve
 from asediff.fitting.iterations import Iterations
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.potentials.pair import PairPotential
 from asediff.targets import StatePoint
+from asediff.trajectory import Trajectory
 
 Objective = Callable[[Sequence[Averages], Sequence[PairFunction]], Tensor]
 """What the inner steps minimise: a function of the reweighted averages and of u(r) at each state point, `()`."""
@@ -29,16 +31,76 @@ Objective = Callable[[Sequence[Averages], Sequence[PairFunction]], Tensor]
 MAX_HALVINGS = 4
 
 
+class Expansion(ABC):
+    """How averages under the changed potential follow from the frames of the last run."""
+
+    linear: bool
+
+    def keeps(self, efficiency: float) -> bool:
+        """Whether the frames still count; a new run is due when not."""
+        return True
+
+    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[PairFunction]) -> Tensor:
+        """Added to the objective, `()`."""
+        return torch.zeros((), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class ExactWeights(Expansion):
+    """Weights exp(-β ΔU): exact, until few frames carry all the weight.
+
+    ln N_eff falls with the variance of βΔU, which grows with the number of atoms: steps are short in large systems.
+
+    Args:
+        min_efficiency: effective number of frames over their number at which a new run is due.
+    """
+
+    min_efficiency: float = 0.5
+    linear = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_efficiency < 1:
+            raise ValueError(f"min_efficiency: {self.min_efficiency} is not a fraction; give 0 < min_efficiency < 1")
+
+    def keeps(self, efficiency: float) -> bool:
+        """See `Expansion.keeps`."""
+        return efficiency >= self.min_efficiency
+
+
+@dataclass(frozen=True)
+class LinearResponse(Expansion):
+    """First order in the change of u(r), by the same covariances: the steps of Gauss-Newton for any radial function.
+
+    Args:
+        trust_radius: changes of u(r) beyond it are penalised, kT.
+    """
+
+    trust_radius: float = 0.5
+    linear = True
+
+    def __post_init__(self) -> None:
+        if not self.trust_radius > 0:
+            raise ValueError(f"trust_radius: {self.trust_radius} is not positive; give trust_radius > 0")
+
+    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[PairFunction]) -> Tensor:
+        """Mean of (|βΔu|/radius - 1)² where it exceeds the radius."""
+        excess = [
+            (one.change(u).abs() / self.trust_radius - 1.0).clamp_min(0.0).square().mean()
+            for one, u in zip(statistics, curves, strict=True)
+        ]
+        return torch.stack(excess).mean()
+
+
 @dataclass(frozen=True)
 class ReweightedMethod(Method, ABC):
     """What `Reweighting` and `RelativeEntropy` share; use one of these.
 
     Args:
-        engine: samples the potential; `LammpsSampler` makes production runs and leaves the gradient to asediff.
+        engine: samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff.
         iterations: number of MD runs per state point.
         inner_steps: largest number of Adam steps per run.
         learning_rate: of Adam.
-        min_efficiency: the effective number of frames over their number at which a new run is due: the trust region.
+        expansion: `LinearResponse()`, which reaches far with each run, or `ExactWeights()`.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
         stop_within_noise: end when all targets are met within the error bars of the runs.
         bins: of the fine pair histograms between 0 and the cutoff.
@@ -48,7 +110,7 @@ class ReweightedMethod(Method, ABC):
     iterations: int = 10
     inner_steps: int = 300
     learning_rate: float = 2e-3
-    min_efficiency: float = 0.5
+    expansion: Expansion = field(default_factory=LinearResponse)
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
     stop_within_noise: bool = False
     bins: int = 400
@@ -57,8 +119,6 @@ class ReweightedMethod(Method, ABC):
         for name in ("iterations", "inner_steps", "learning_rate", "bins"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
-        if not 0 < self.min_efficiency < 1:
-            raise ValueError(f"min_efficiency: {self.min_efficiency} is not a fraction; give 0 < min_efficiency < 1")
 
     @abstractmethod
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
@@ -74,9 +134,7 @@ class ReweightedMethod(Method, ABC):
             job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
         coldest = min(float(p.kT) for p in job.state_points)
         job.potential.refine(coldest)
-        loop = Iterations(
-            job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, bins=self.bins
-        )
+        loop = Iterations(job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, bins=self.bins)
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             told = descend(self, job, [s.statistics for s in samples], parameters)
@@ -91,7 +149,8 @@ def descend(
 ) -> dict[str, float]:
     """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
     curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
-    objective = method.objective(job, statistics)
+    objective, expansion = method.objective(job, statistics), method.expansion
+    linear = expansion.linear
     rate = method.learning_rate
     optimizer = torch.optim.Adam(parameters, lr=rate)
     good = [p.detach().clone() for p in parameters]
@@ -99,9 +158,9 @@ def descend(
     first = last = efficiency = float("nan")
     steps = halvings = 0
     while True:
-        averages = [one.averages(u) for one, u in zip(statistics, curves, strict=True)]
+        averages = [one.averages(u, linear=linear) for one, u in zip(statistics, curves, strict=True)]
         now = min(float(a.efficiency) for a in averages)
-        if now >= method.min_efficiency:
+        if expansion.keeps(now):
             efficiency = now
             good = [p.detach().clone() for p in parameters]
             state = copy.deepcopy(optimizer.state_dict())
@@ -112,14 +171,14 @@ def descend(
             optimizer.load_state_dict(copy.deepcopy(state))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            averages = [one.averages(u) for one, u in zip(statistics, curves, strict=True)]
+            averages = [one.averages(u, linear=linear) for one, u in zip(statistics, curves, strict=True)]
         if steps == method.inner_steps or halvings > MAX_HALVINGS:
             break
         loss = objective(averages, curves)
         last = float(loss.detach())
         first = last if steps == 0 else first
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + expansion.penalty(statistics, curves)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         steps += 1
     return {"loss": first, "loss_reweighted": last, "inner_steps": float(steps), "efficiency": efficiency}
@@ -144,14 +203,12 @@ class Reweighting(ReweightedMethod):
 
     pressure_weight: float = 0.1
 
-    def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:  # noqa: ARG002
+    def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
         return lambda averages, curves: matching_loss(job.state_points, averages, self.pressure_weight)  # noqa: ARG005
 
 
-def matching_loss(
-    state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float
-) -> Tensor:
+def matching_loss(state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float) -> Tensor:
     """Weighted mean over state points of the targets' losses and the pressure term, `()`."""
     total = torch.zeros((), dtype=torch.float64)
     for point, average in zip(state_points, averages, strict=True):
@@ -182,3 +239,37 @@ def reweighted_gradient(
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
     return float(loss.detach()), filled
+
+
+@dataclass(frozen=True)
+class ReweightedGradient:
+    """Gradient of `DiffSim` by the covariance formula: frames are reweighted, the dynamics is not differentiated.
+
+    No chaos, so `DiffSim(steps=...)` may be long (thousands; the covariance needs many frames). Static observables.
+    """
+
+    def loss(
+        self,
+        trajectory: Trajectory,
+        potential: PairPotential,
+        state_points: Sequence[StatePoint],
+        replicas: int,
+        pressure_weight: float,
+    ) -> Tensor:
+        """Loss of the frames, whose gradient is the reweighted one.
+
+        Args:
+            trajectory: a batch: `replicas` systems of each state point, one after another.
+            potential: with which the frames were made.
+            state_points: conditions and targets.
+            replicas: of each state point.
+            pressure_weight: see `Reweighting`.
+        """
+        averages = []
+        for k, point in enumerate(state_points):
+            parts = [
+                FrameStatistics.of(trajectory.select([k * replicas + j]), potential, point) for j in range(replicas)
+            ]
+            joined = functools.reduce(FrameStatistics.joined, parts)
+            averages.append(joined.averages(potential_curve(potential, float(point.kT))))
+        return matching_loss(state_points, averages, pressure_weight)

@@ -137,7 +137,9 @@ def _check_pairs(found: dict[str, list[tuple[int, int, Target]]], state_points: 
         raise ValueError("state_points: no RDF target; give each at least one Target with an RDF")
     if "all" in found:
         if len(found) > 1:
-            raise ValueError(f"targets: an RDF over all atoms beside {sorted(set(found) - {'all'})}; give one or the other")
+            raise ValueError(
+                f"targets: an RDF over all atoms beside {sorted(set(found) - {'all'})}; give one or the other"
+            )
         return
     numbers = sorted({int(n) for p in state_points for n in p.system.numbers.unique()})
     symbols = [chemical_symbols[n] for n in numbers]
@@ -207,9 +209,7 @@ def boltzmann_start(pair: PairTargets, g_floor: float, core: Core) -> FloatArray
 
 def table_potential(pairs: Sequence[PairTargets], tables: Sequence[FloatArray]) -> PairPotential:
     """A pair potential of tables on the rows of their targets, zero at the last row."""
-    radials = {
-        pair.name: TabulatedRadial(pair.r, clipped(pair, u)) for pair, u in zip(pairs, tables, strict=True)
-    }
+    radials = {pair.name: TabulatedRadial(pair.r, clipped(pair, u)) for pair, u in zip(pairs, tables, strict=True)}
     cutoff = pairs[0].cutoff
     if "all" in radials:
         return PairPotential(radials["all"], cutoff, truncation=Shifted())
