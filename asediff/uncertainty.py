@@ -6,8 +6,8 @@ measured and the wanted curves,
 
     Σ_u = (Jᵀ Σ_g⁻¹ J + K⁻¹)⁻¹ = K - K Jᵀ (J K Jᵀ + Σ_g)⁻¹ J K.
 
-Its diagonal is the band; its leading eigenvectors are the changes of u(r) that leave the data alone (Henderson's theorem
-makes them none for exact data; noise and finite range make them many).
+Its diagonal is the band; its leading eigenvectors are the changes of u(r) that leave the data alone (by
+Henderson's theorem there is none for exact data; noise and a finite range make them many).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class DiffSim(Method):
     """Learn by differentiating through molecular dynamics (arXiv:2209.07679).
 
     Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
-    targets, and takes an Adam step along the exact gradient. All state points (and `replicas` of each) run in one batch.
+    targets, and takes an Adam step along the gradient. All state points (and `replicas` of each) run in one batch.
 
     Args:
         timestep: time unit.
@@ -141,7 +141,8 @@ class _Descent:
                     parameter.copy_(mean)
         error = self.potential.tabulation_error(float(self.batch.kT.min()))
         job.notes.append(
-            f"tabulation error {error.energy:.1e} kT in u, {error.force:.1e} of the largest force, {error.n_knots} knots"
+            f"tabulation error {error.energy:.1e} kT in u, {error.force:.1e} of the largest force, "
+            f"{error.n_knots} knots"
         )
         return stopped
 

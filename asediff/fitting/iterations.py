@@ -126,7 +126,8 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
 
     Returns:
         mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points;
-        `mean_dg:<point>:<target>` when there are several; pressure, pressure_error and pressure_target of each state point.
+        `mean_dg:<point>:<target>` when there are several; pressure, pressure_error and pressure_target of each
+        state point.
     """
     row: dict[str, float] = {}
     deviations = [

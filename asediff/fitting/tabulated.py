@@ -1,4 +1,4 @@
-"""Potentials as tables on the bins of their target g(r): grids, starts, cores. Shared by IBI, IMC, Gauss-Newton, IHNC."""
+"""Potentials as tables on the bins of their target g(r): grids, starts, cores. For IBI, IMC, Gauss-Newton, IHNC."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
         for t, target in enumerate(point.targets):
             if not isinstance(target.observable, RDF):
                 raise ValueError(
-                    f"targets: {point.name} has a target {type(target.observable).__name__}; this method fits RDF targets "
-                    "only (give a pressure as StatePoint(pressure=...)), or use Reweighting or DiffSim"
+                    f"targets: {point.name} has a target {type(target.observable).__name__}; this method fits RDF "
+                    "targets only (give a pressure as StatePoint(pressure=...)), or use Reweighting or DiffSim"
                 )
             found.setdefault(target_pair(target.observable), []).append((s, t, target))
     _check_pairs(found, state_points)
     limits = [_last_row(target.observable, cutoff) for rows in found.values() for _, _, target in rows]
     if max(limits) - min(limits) > 1e-9 * max(limits):
         raise ValueError(
-            f"targets: their last bins within the cutoff lie at {min(limits):.6g} and {max(limits):.6g}; give all RDFs the "
-            "same bins"
+            f"targets: their last bins within the cutoff lie at {min(limits):.6g} and {max(limits):.6g}; give all "
+            "RDFs the same bins"
         )
     result = []
     for name, rows in sorted(found.items()):
@@ -97,8 +97,8 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
         for (s, _, target), grid in zip(rows, grids, strict=True):
             if len(grid) < len(r) or not np.allclose(grid[: len(r)], r, rtol=0, atol=1e-9 * r[-1]):
                 raise ValueError(
-                    f"targets: {target.name} of {state_points[s].name} has other bins than at {state_points[rows[0][0]].name}; "
-                    "use one RDF observable for all state points"
+                    f"targets: {target.name} of {state_points[s].name} has other bins than at "
+                    f"{state_points[rows[0][0]].name}; use one RDF observable for all state points"
                 )
         if len(r) < 10:
             raise ValueError(f"cutoff: only {len(r)} bins of {name} lie within it; raise the cutoff or use finer bins")
@@ -268,7 +268,7 @@ def cardinal_functions(r: Tensor, knots: FloatArray) -> Tensor:
 
 
 def table_basis(pairs: Sequence[PairTargets], free: Sequence[NDArray[np.int64]]) -> PairFunction:
-    """Cardinal functions of the free rows of all tables, one after another; zero for other pairs and beyond the cutoff."""
+    """Cardinal functions of the free rows of all tables in turn; zero for other pairs and beyond the cutoff."""
     sizes = [len(rows) for rows in free]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
 
