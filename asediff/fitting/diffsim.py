@@ -46,8 +46,8 @@ class DiffSim(Method):
         threshold: relative improvement of the smoothed loss that counts as one.
         min_learning_rate: the fit ends when the rate falls below it.
         clip: largest norm of the gradient over all parameters; larger ones are scaled down.
-        average: the result is the mean of the parameters over this last fraction of the epochs, which takes out the
-            noise of single updates; 0 keeps the last ones.
+        averaging: the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, which
+            takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the last ones alone.
         equilibration_steps: steps without gradient before the first epoch.
         gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`.
         pressure_weight: of [(P - P*)/ρkT]² at the state points that have a pressure.
@@ -62,11 +62,11 @@ class DiffSim(Method):
     replicas: int = 1
     tdamp: float | None = None
     learning_rate: float = 2e-3
-    patience: int = 20
+    patience: int = 50
     threshold: float = 1e-3
     min_learning_rate: float = 1e-5
     clip: float = 1.0
-    average: float = 0.2
+    averaging: float = 8.0
     equilibration_steps: int = 2000
     gradient: Adjoint | ReweightedGradient = field(default_factory=CheckpointAdjoint)
     pressure_weight: float = 0.1
@@ -79,8 +79,8 @@ class DiffSim(Method):
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         if self.save_every > self.steps:
             raise ValueError(f"save_every: {self.save_every} exceeds steps ({self.steps}), so no frame is kept")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average: {self.average} is not a fraction; give 0 <= average < 1")
+        if not self.averaging >= 0:
+            raise ValueError(f"averaging: {self.averaging} is negative; give 0 or more")
 
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
@@ -102,7 +102,6 @@ class _Descent:
         self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
         self.plateau = Plateau(method.patience, method.threshold)
         self.mean: list[Tensor] | None = None
-        self.n_averaged = 0
         self.epoch = 0
         self.restores = 0
         self.state: Trajectory
@@ -173,8 +172,7 @@ class _Descent:
         if self.plateau.reached(value):
             for group in self.optimizer.param_groups:
                 group["lr"] *= 0.5
-        if self.epoch + 1 > method.epochs * (1 - method.average):
-            self._average()
+        self._average()
         return value, norm
 
     def _loss(self) -> tuple[Trajectory, Tensor]:
@@ -200,12 +198,14 @@ class _Descent:
         return trajectory, loss
 
     def _average(self) -> None:
-        self.n_averaged += 1
+        """Polynomial-decay averaging (Shamir and Zhang, ICML 2013, eq. 4)."""
+        if self.method.averaging == 0:
+            return
         if self.mean is None:
             self.mean = [p.detach().clone() for p in self.parameters]
-            return
+        share = (self.method.averaging + 1) / (self.epoch + 1 + self.method.averaging)
         for mean, parameter in zip(self.mean, self.parameters, strict=True):
-            mean += (parameter.detach() - mean) / self.n_averaged
+            mean += share * (parameter.detach() - mean)
 
     def _snapshot(self) -> tuple[Any, Any, Trajectory]:
         return (copy.deepcopy(self.potential.state_dict()), copy.deepcopy(self.optimizer.state_dict()), self.state)
@@ -232,7 +232,6 @@ class _Descent:
             optimizer=self.optimizer.state_dict(),
             plateau=self.plateau.state(),
             mean=self.mean,
-            n_averaged=self.n_averaged,
             positions=self.state.system.positions,
             velocities=self.state.system.velocities,
             thermostat=self.state.thermostat,
@@ -243,7 +242,7 @@ class _Descent:
         self.epoch, self.restores = saved["epoch"], saved["restores"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.restore(saved["plateau"])
-        self.mean, self.n_averaged = saved["mean"], saved["n_averaged"]
+        self.mean = saved["mean"]
         system = self.batch.system.replace(positions=saved["positions"], velocities=saved["velocities"])
         blank = torch.zeros(1, system.n_systems, dtype=system.dtype)
         self.state = Trajectory(
