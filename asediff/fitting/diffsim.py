@@ -114,9 +114,8 @@ class _Descent:
         else:
             self._restore(checkpoint)
         good = self._snapshot()
-        stopped = f"{method.epochs} epochs done"
         with job.bar(method.epochs, self.epoch) as bar:
-            while self.epoch < method.epochs:
+            while self.epoch < method.epochs and self._rate >= method.min_learning_rate:
                 try:
                     loss, norm = self._update()
                 except (InstabilityError, ArithmeticError) as error:
@@ -124,15 +123,11 @@ class _Descent:
                     continue
                 good = self._snapshot()
                 self.epoch += 1
-                rate = self.optimizer.param_groups[0]["lr"]
-                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=rate)
-                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{rate:.1e}", refresh=False)
+                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=self._rate)
+                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{self._rate:.1e}", refresh=False)
                 bar.update()
                 if self.epoch % method.checkpoint_every == 0:
                     self._checkpoint()
-                if rate < method.min_learning_rate:
-                    stopped = f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
-                    break
         self._checkpoint()
         if self.mean is not None:
             with torch.no_grad():
@@ -143,7 +138,13 @@ class _Descent:
             f"tabulation error {error.energy:.1e} kT in u, {error.force:.1e} of the largest force, "
             f"{error.n_knots} knots"
         )
-        return stopped
+        if self.epoch < method.epochs:
+            return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
+        return f"{method.epochs} epochs done"
+
+    @property
+    def _rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def _begin(self) -> None:
         method, job = self.method, self.job
@@ -215,7 +216,7 @@ class _Descent:
         self.restores += 1
         if self.restores > MAX_RESTORES:
             raise InstabilityError(self.method.timestep) from error
-        rate = 0.5 * self.optimizer.param_groups[0]["lr"]
+        rate = 0.5 * self._rate
         self.potential.load_state_dict(good[0])
         self.optimizer.load_state_dict(copy.deepcopy(good[1]))
         for group in self.optimizer.param_groups:
