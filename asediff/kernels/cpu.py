@@ -23,19 +23,7 @@ from asediff.kernels.arrays import (
 )
 from asediff.kernels.cpu_forward import Record, _compile_forward
 from asediff.kernels.cpu_reverse import FRESH, Plan, Tape, _compile_reverse
-from asediff.kernels.cpu_space import (
-    FAILED,
-    FORWARD_ROWS,
-    GV,
-    GX,
-    PHASE,
-    REVERSE_ROWS,
-    STEP,
-    Space,
-    V,
-    X,
-    make_space,
-)
+from asediff.kernels.cpu_space import FAILED, FORWARD_ROWS, GV, GX, PHASE, REVERSE_ROWS, STEP, Space, V, X, make_space
 from asediff.kernels.cpu_static import pair_forces, pair_vjp
 from asediff.kernels.cpu_step import Step
 from asediff.kernels.cpu_team import get_num_threads, set_num_threads
@@ -139,8 +127,8 @@ def rollout(
     def work(system: int, n_threads: int) -> None:
         begin, end = int(batch.offsets[system]), int(batch.offsets[system + 1])
         space, _ = make_space(batch, system, tables, skin=skin, n_rows=FORWARD_ROWS, n_threads=n_threads)
-        put(space, space.state[X : X + 3], positions[begin:end])
-        put(space, space.state[V : V + 3], velocities[begin:end])
+        put(space, X, positions[begin:end])
+        put(space, V, velocities[begin:end])
         step = _step(stepper, system, stepper.first_step)
         space.control[FAILED] = -1
 
@@ -161,8 +149,8 @@ def rollout(
 
         space = until_done(space, n_threads, call)
         failures[system] = space.control[FAILED]
-        take(space, space.state[X : X + 3], final_positions[begin:end])
-        take(space, space.state[V : V + 3], final_velocities[begin:end])
+        take(space, X, final_positions[begin:end])
+        take(space, V, final_velocities[begin:end])
 
     for_each_system(batch, work)
     failed = failures[failures >= 0]
@@ -228,8 +216,8 @@ class _SystemReverse:
             snapshot_velocities=np.empty(shape, dtype),
             snapshot_chain=np.empty((high - low + 1, *record.chain.shape), dtype),
         )
-        put(self.space, self.space.state[X : X + 3], record.snapshot_positions[index, begin:end])
-        put(self.space, self.space.state[V : V + 3], record.snapshot_velocities[index, begin:end])
+        put(self.space, X, record.snapshot_positions[index, begin:end])
+        put(self.space, V, record.snapshot_velocities[index, begin:end])
         chain = record.snapshot_chain[index, self.system].copy()
         step = _step(record.stepper, self.system, record.stepper.first_step + low)
         phase = int(self.space.control[PHASE])
@@ -251,8 +239,8 @@ class _SystemReverse:
         if mode == "stored":
             self.descend(tape, chain, record.n_steps, Plan(0, 0, 1, record.save_every, backwards=False))
         elif mode == "reverse":
-            put(self.space, self.space.state[X : X + 3], record.positions[self.begin : self.end])
-            put(self.space, self.space.state[V : V + 3], record.velocities[self.begin : self.end])
+            put(self.space, X, record.positions[self.begin : self.end])
+            put(self.space, V, record.velocities[self.begin : self.end])
             self.descend(tape, chain, record.n_steps, Plan(0, 0, every, record.save_every, backwards=True))
         else:
             high = record.n_steps
@@ -331,11 +319,11 @@ def rollout_vjp(
     def work(system: int, n_threads: int) -> None:
         task = _SystemReverse(record, system, tape, grad_chain[system], n_threads=n_threads)
         space, inside = task.space, slice(task.begin, task.end)
-        put(space, space.state[GX : GX + 3], np.asarray(grad_positions[inside], dtype=dtype))
-        put(space, space.state[GV : GV + 3], np.asarray(grad_velocities[inside], dtype=dtype))
+        put(space, GX, np.asarray(grad_positions[inside], dtype=dtype))
+        put(space, GV, np.asarray(grad_velocities[inside], dtype=dtype))
         task.run(mode)
-        take(task.space, task.space.state[GX : GX + 3], by_positions[inside])
-        take(task.space, task.space.state[GV : GV + 3], by_velocities[inside])
+        take(task.space, GX, by_positions[inside])
+        take(task.space, GV, by_velocities[inside])
         by_chain[system] = task.by_chain
         parts[system] = (task.used, task.coefficients())
 

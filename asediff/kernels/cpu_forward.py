@@ -11,12 +11,25 @@ from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
 from asediff.kernels.cpu_list import fill_images, rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
-from asediff.kernels.cpu_space import FAILED, INVERSE_MASS, LIST_VALID, PHASE, STATUS, STEP, V, X
+from asediff.kernels.cpu_space import (
+    FAILED,
+    FORCE,
+    INVERSE_MASS,
+    LIST_VALID,
+    ORDER,
+    PHASE,
+    POSITION,
+    STATUS,
+    STEP,
+    V,
+    X,
+)
 from asediff.kernels.cpu_step import (
     add,
     check_moved,
     combine,
     half_chain,
+    multiply,
     refresh,
     team_sum,
     twice_kinetic,
@@ -51,21 +64,21 @@ class Record(NamedTuple):
 @njit(nogil=True, error_model="numpy")
 def update_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Positions of all images from those of the atoms; the team has met before and meets after."""
-    fill_images(space.state, X, space, space.image, rank, n_threads, moved=True)
-    meet(space.barrier, n_threads)
+    fill_images(space.state, X, space.images, POSITION, space.entries, space.control, rank, n_threads)
+    meet(space.control, n_threads)
 
 
 @njit(nogil=True, error_model="numpy")
 def stop(space, chain, places, rates, step_number, phase, status, rank, n_threads):  # type: ignore[no-untyped-def]
     """Leave everything such that the call can be resumed or its results read."""
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     if rank == 0:
         chain[0, :] = places
         chain[1, :] = rates
         space.control[STEP] = step_number
         space.control[PHASE] = phase
         space.control[STATUS] = status
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -76,13 +89,13 @@ def _save_frame(space, step, places, rates, record, frame, begin, system, first,
     space.partial[rank, 4:12] = 0.0
     sum_energy(space, first, last, space.partial[rank, 4:11])
     space.partial[rank, 11] = twice_kinetic(space.state, first, last)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     if rank == 0:
-        energy = team_sum(space, 4, n_threads)
+        energy = team_sum(space.partial, 4, n_threads)
         virial = 0.0
         for column in range(5, 8):
-            virial += team_sum(space, column, n_threads)
-        conserved = energy + 0.5 * team_sum(space, 11, n_threads)
+            virial += team_sum(space.partial, column, n_threads)
+        conserved = energy + 0.5 * team_sum(space.partial, 11, n_threads)
         for j in range(rates.shape[0]):
             conserved += 0.5 * step.chain_masses[j] * rates[j] ** 2
             conserved += step.kT * places[j] * (step.n_dof if j == 0 else 1.0)
@@ -104,14 +117,13 @@ def _save_snapshot(space, places, rates, record, index, begin, system, first, la
 def _advance(space, step, scale, number, first, last):  # type: ignore[no-untyped-def]
     """First half kick (of velocities still to be scaled) and drift."""
     dt = step.timestep
-    inverse_mass = space.state[INVERSE_MASS]
-    combine(space.state, V, scale, 0.5 * dt, space.force, 0, inverse_mass, first, last)
+    combine(space.state, V, scale, 0.5 * dt, FORCE, INVERSE_MASS, first, last)
     if step.kind == LANGEVIN:
-        add(space.state, X, 0.5 * dt, space.state, V, first, last)
-        refresh(space.state, space.order, step, number, 1, first, last)
-        add(space.state, X, 0.5 * dt, space.state, V, first, last)
+        add(space.state, X, 0.5 * dt, V, first, last)
+        refresh(space.state, space.atoms[ORDER], step, number, 1, first, last)
+        add(space.state, X, 0.5 * dt, V, first, last)
     else:
-        add(space.state, X, dt, space.state, V, first, last)
+        add(space.state, X, dt, V, first, last)
 
 
 def _compile_forward(build: str):  # type: ignore[no-untyped-def]
@@ -121,8 +133,7 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
     def run_forward(space, chain, step, n_steps, save_every, snapshot_every, record, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
         """Take steps control[STEP]..n_steps-1 from the state in `space`; see `asediff.kernels.cpu.rollout`."""
         _ = build
-        first, last = share(space.order.shape[0], rank, n_threads, LANES)
-        inverse_mass = space.state[INVERSE_MASS]
+        first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         half = 0.5 * step.timestep
         thermostatted = step.kind == NOSE_HOOVER
         places, rates = chain[0].astype(np.float64), chain[1].astype(np.float64)
@@ -138,8 +149,8 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
             update_images(space, rank, n_threads)
             sum_forces(space, first, last)
             space.partial[rank, 2] = twice_kinetic(space.state, first, last)
-            meet(space.barrier, n_threads)
-            kinetic = team_sum(space, 2, n_threads)
+            meet(space.control, n_threads)
+            kinetic = team_sum(space.partial, 2, n_threads)
         for n in range(start, n_steps):
             moved = 1.0
             if not drifted:
@@ -160,14 +171,14 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
             else:
                 update_images(space, rank, n_threads)
             sum_forces(space, first, last)
-            combine(space.state, V, 1.0, half, space.force, 0, inverse_mass, first, last)
+            combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, first, last)
             if thermostatted:
                 space.partial[rank, 2] = twice_kinetic(space.state, first, last)
-                meet(space.barrier, n_threads)
-                kinetic = team_sum(space, 2, n_threads)
+                meet(space.control, n_threads)
+                kinetic = team_sum(space.partial, 2, n_threads)
                 scale = half_chain(places, rates, step, kinetic, half)
                 kinetic *= scale * scale
-                combine(space.state, V, scale, 0.0, space.force, 0, inverse_mass, first, last)
+                multiply(space.state, V, scale, first, last)
             if (n + 1) % save_every == 0:
                 frame = (n + 1) // save_every - 1
                 _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads)

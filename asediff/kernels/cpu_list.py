@@ -26,7 +26,41 @@ from asediff.kernels.cpu_simd import (
     splat_index,
     store,
 )
-from asediff.kernels.cpu_space import BUILDS, IMAGES, LIST_VALID, LISTING, ROW_NEEDED, X
+from asediff.kernels.cpu_space import (
+    BIN,
+    BINS,
+    BUILDS,
+    CELL,
+    DISPLACEMENT,
+    HEIGHT,
+    HOME,
+    IMAGE_TYPE,
+    IMAGES,
+    INVERSE,
+    LENGTH,
+    LIST_VALID,
+    LISTING,
+    LOWER,
+    MARGIN,
+    NEW_ORDER,
+    NEW_SLOT,
+    ORDER,
+    ORIGIN,
+    OWN_BIN,
+    OWN_ENTRY,
+    OWNER,
+    PADDED,
+    PERIODIC,
+    POSITION,
+    RADIUS,
+    REFERENCE,
+    ROW_NEEDED,
+    SHIFT,
+    SLOT_OF,
+    TYPE,
+    WIDTH,
+    X,
+)
 from asediff.kernels.cpu_team import meet, share
 
 REACH = 2
@@ -39,115 +73,115 @@ SAFETY = 1.000001
 @njit(nogil=True, error_model="numpy")
 def _layout(space):  # type: ignore[no-untyped-def]
     """Number of bins along each lattice vector and, along free directions, the extent of the atoms."""
-    n = space.order.shape[0]
+    n = space.atoms.shape[1]
     for a in range(3):
         origin, width = 0.0, 1.0
-        if not space.periodic[a]:
+        if not space.layout[PERIODIC, a]:
             low, high = np.inf, -np.inf
             for i in range(n):
                 f = 0.0
                 for c in range(3):
-                    f += space.state[X + c, i] * space.inverse[c, a]
+                    f += space.state[X + c, i] * space.geometry[INVERSE + c, a]
                 low, high = min(low, f), max(high, f)
             origin, width = low, max(high - low, 1e-12)
-        space.origin[a], space.width[a] = origin, width
-        fits = space.heights[a] * width * REACH / (space.lengths[LISTING] * SAFETY)
-        space.bins[a] = max(1, int(min(fits, 1e4)))
-        space.margin[a] = REACH if space.periodic[a] else 0
+        space.geometry[ORIGIN, a], space.geometry[WIDTH, a] = origin, width
+        fits = space.geometry[HEIGHT, a] * width * REACH / (space.geometry[RADIUS, LISTING] * SAFETY)
+        space.layout[BINS, a] = max(1, int(min(fits, 1e4)))
+        space.layout[MARGIN, a] = REACH if space.layout[PERIODIC, a] else 0
     while True:
         total, widest = 1, 0
         for a in range(3):
-            total *= space.bins[a] + 2 * space.margin[a]
-            if space.bins[a] > space.bins[widest]:
+            total *= space.layout[BINS, a] + 2 * space.layout[MARGIN, a]
+            if space.layout[BINS, a] > space.layout[BINS, widest]:
                 widest = a
-        if total < space.bin_first.shape[0] or space.bins[widest] == 1:
+        if total < space.first.shape[1] or space.layout[BINS, widest] == 1:
             break
-        space.bins[widest] = (space.bins[widest] + 1) // 2
+        space.layout[BINS, widest] = (space.layout[BINS, widest] + 1) // 2
 
 
 @njit(nogil=True, error_model="numpy")
 def _bin_atoms(space, first, last):  # type: ignore[no-untyped-def]
     """Bin and whole-cell shift of the atoms in slots first..last-1, stored by atom."""
     for i in range(first, last):
-        atom = space.order[i]
+        atom = space.atoms[ORDER, i]
         index = 0
         for a in range(2, -1, -1):
             f = 0.0
             for c in range(3):
-                f += space.state[X + c, i] * space.inverse[c, a]
+                f += space.state[X + c, i] * space.geometry[INVERSE + c, a]
             shift = 0.0
-            if space.periodic[a]:
+            if space.layout[PERIODIC, a]:
                 shift = -np.floor(f)
                 f += shift
-            k = int((f - space.origin[a]) / space.width[a] * space.bins[a])
-            index = index * space.bins[a] + min(max(k, 0), space.bins[a] - 1)
-            space.atom_shift[a, atom] = shift
-        space.atom_bin[atom] = index
+            k = int((f - space.geometry[ORIGIN, a]) / space.geometry[WIDTH, a] * space.layout[BINS, a])
+            index = index * space.layout[BINS, a] + min(max(k, 0), space.layout[BINS, a] - 1)
+            space.atoms[SHIFT + a, atom] = shift
+        space.atoms[BIN, atom] = index
 
 
 @njit(nogil=True, error_model="numpy")
 def _sort(space):  # type: ignore[no-untyped-def]
     """Count bins, order the atoms by (bin, atom) and lay out the images; returns the number of entries."""
-    n = space.order.shape[0]
-    n_bins = space.bins[0] * space.bins[1] * space.bins[2]
-    first = space.home_first
+    n = space.atoms.shape[1]
+    n_bins = space.layout[BINS, 0] * space.layout[BINS, 1] * space.layout[BINS, 2]
+    first = space.first[HOME]
     for b in range(n_bins + 1):
         first[b] = 0
     for atom in range(n):
-        first[space.atom_bin[atom] + 1] += 1
+        first[space.atoms[BIN, atom] + 1] += 1
     for b in range(n_bins):
         first[b + 1] += first[b]
     for atom in range(n):
-        b = space.atom_bin[atom]
+        b = space.atoms[BIN, atom]
         slot = first[b]
         first[b] += 1
-        space.new_slot[atom] = slot
-        space.new_order[slot] = atom
+        space.atoms[NEW_SLOT, atom] = slot
+        space.atoms[NEW_ORDER, slot] = atom
     for b in range(n_bins, 0, -1):
         first[b] = first[b - 1]
     first[0] = 0
     entry, padded_bin = 1, 0
-    for z in range(-space.margin[2], space.bins[2] + space.margin[2]):
-        home_z = z % space.bins[2]
-        for y in range(-space.margin[1], space.bins[1] + space.margin[1]):
-            home_y = home_z * space.bins[1] + y % space.bins[1]
-            for x in range(-space.margin[0], space.bins[0] + space.margin[0]):
-                home = home_y * space.bins[0] + x % space.bins[0]
-                space.bin_first[padded_bin] = entry
+    for z in range(-space.layout[MARGIN, 2], space.layout[BINS, 2] + space.layout[MARGIN, 2]):
+        home_z = z % space.layout[BINS, 2]
+        for y in range(-space.layout[MARGIN, 1], space.layout[BINS, 1] + space.layout[MARGIN, 1]):
+            home_y = home_z * space.layout[BINS, 1] + y % space.layout[BINS, 1]
+            for x in range(-space.layout[MARGIN, 0], space.layout[BINS, 0] + space.layout[MARGIN, 0]):
+                home = home_y * space.layout[BINS, 0] + x % space.layout[BINS, 0]
+                space.first[PADDED, padded_bin] = entry
                 entry += first[home + 1] - first[home]
                 padded_bin += 1
-    space.bin_first[padded_bin] = entry
+    space.first[PADDED, padded_bin] = entry
     return entry
 
 
 @njit(nogil=True, error_model="numpy")
 def _lay_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Owner, shift and type of every entry; own entry and bin of every atom."""
-    nx = space.bins[0] + 2 * space.margin[0]
-    ny = space.bins[1] + 2 * space.margin[1]
-    nz = space.bins[2] + 2 * space.margin[2]
+    nx = space.layout[BINS, 0] + 2 * space.layout[MARGIN, 0]
+    ny = space.layout[BINS, 1] + 2 * space.layout[MARGIN, 1]
+    nz = space.layout[BINS, 2] + 2 * space.layout[MARGIN, 2]
+    mx, my, mz = space.layout[BINS, 0], space.layout[BINS, 1], space.layout[BINS, 2]
+    atoms, entries, padded_first, home_first = space.atoms, space.entries, space.first[PADDED], space.first[HOME]
+    cell = space.geometry[CELL:INVERSE]
     first, last = share(ny * nz, rank, n_threads, 1)
     for line in range(first, last):
-        z, y = line // ny - space.margin[2], line % ny - space.margin[1]
-        home_line = (z % space.bins[2] * space.bins[1] + y % space.bins[1]) * space.bins[0]
+        z, y = line // ny - space.layout[MARGIN, 2], line % ny - space.layout[MARGIN, 1]
+        home_line = (z % mz * my + y % my) * mx
         for column in range(nx):
-            x = column - space.margin[0]
-            home = home_line + x % space.bins[0]
-            cx, cy, cz = x // space.bins[0], y // space.bins[1], z // space.bins[2]
-            is_home = cx == 0 and cy == 0 and cz == 0
-            entry = space.bin_first[line * nx + column]
-            for slot in range(space.home_first[home], space.home_first[home + 1]):
-                atom = space.order[slot]
-                sx = cx + space.atom_shift[0, atom]
-                sy = cy + space.atom_shift[1, atom]
-                sz = cz + space.atom_shift[2, atom]
-                space.owner[entry] = slot
-                space.image_type[entry] = space.types[atom]
+            x = column - space.layout[MARGIN, 0]
+            home = home_line + x % mx
+            cx, cy, cz = x // mx, y // my, z // mz
+            entry = padded_first[line * nx + column]
+            for slot in range(home_first[home], home_first[home + 1]):
+                atom = atoms[ORDER, slot]
+                sx, sy, sz = cx + atoms[SHIFT, atom], cy + atoms[SHIFT + 1, atom], cz + atoms[SHIFT + 2, atom]
+                entries[OWNER, entry] = slot
+                entries[IMAGE_TYPE, entry] = atoms[TYPE, atom]
                 for c in range(3):
-                    space.shift[c, entry] = sx * space.cell[0, c] + sy * space.cell[1, c] + sz * space.cell[2, c]
-                if is_home:
-                    space.own_entry[slot] = entry
-                    space.own_bin[slot] = line * nx + column
+                    space.images[DISPLACEMENT + c, entry] = sx * cell[0, c] + sy * cell[1, c] + sz * cell[2, c]
+                if cx == 0 and cy == 0 and cz == 0:
+                    atoms[OWN_ENTRY, slot] = entry
+                    atoms[OWN_BIN, slot] = line * nx + column
                 entry += 1
 
 
@@ -174,20 +208,20 @@ def _append(row, count, image, types, table_row, first, last, x, y, z, radius2):
 @njit(nogil=True, error_model="numpy")
 def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
     """Rows of these slots; returns the longest row that was needed."""
-    nx = space.bins[0] + 2 * space.margin[0]
-    ny = space.bins[1] + 2 * space.margin[1]
-    nz = space.bins[2] + 2 * space.margin[2]
+    nx = space.layout[BINS, 0] + 2 * space.layout[MARGIN, 0]
+    ny = space.layout[BINS, 1] + 2 * space.layout[MARGIN, 1]
+    nz = space.layout[BINS, 2] + 2 * space.layout[MARGIN, 2]
     longest = space.rows.shape[1]
-    image, types = space.image, space.image_type
-    radius = space.image.dtype.type(space.lengths[LISTING])
+    image, types = space.images, space.entries[IMAGE_TYPE]
+    radius = image.dtype.type(space.geometry[RADIUS, LISTING])
     radius2 = splat(radius * radius)
     row = np.zeros(longest + 2 * LANES, dtype=np.int32)
     needed = 0
     for slot in range(first_slot, last_slot):
-        own = space.own_entry[slot]
+        own = space.atoms[OWN_ENTRY, slot]
         x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
-        table_row = space.table_bits[space.types[space.order[slot]]]
-        own_bin = space.own_bin[slot]
+        table_row = space.table_bits[space.atoms[TYPE, space.atoms[ORDER, slot]]]
+        own_bin = space.atoms[OWN_BIN, slot]
         bx, line = own_bin % nx, own_bin // nx
         by, bz = line % ny, line // ny
         x0, x1 = max(bx - REACH, 0), min(bx + REACH, nx - 1)
@@ -195,7 +229,7 @@ def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
         for rz in range(max(bz - REACH, 0), min(bz + REACH, nz - 1) + 1):
             for ry in range(max(by - REACH, 0), min(by + REACH, ny - 1) + 1):
                 base = (rz * ny + ry) * nx
-                start, end = space.bin_first[base + x0], space.bin_first[base + x1 + 1]
+                start, end = space.first[PADDED, base + x0], space.first[PADDED, base + x1 + 1]
                 if rz == bz and ry == by:
                     count = _append(row, count, image, types, table_row, start, own, x, y, z, radius2)
                     lower = count
@@ -206,22 +240,23 @@ def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
         if full <= longest:
             for k in range(count, full):
                 row[k] = 0
-            space.row_lower[slot] = lower
-            space.row_count[slot] = count
+            space.atoms[LOWER, slot] = lower
+            space.atoms[LENGTH, slot] = count
             space.rows[slot, :full] = row[:full]
     return needed
 
 
 @njit(nogil=True, error_model="numpy")
-def fill_images(source, first_row, space, target, rank, n_threads, moved):  # type: ignore[no-untyped-def]
-    """Copy three rows of a field on atoms to its images; positions (`moved`) are shifted by whole cells."""
-    first, last = share(space.control[IMAGES], rank, n_threads, LANES)
+def fill_images(source, source_row, images, row, entries, control, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Copy three rows of a field on atoms to its images; positions are displaced by whole cells."""
+    first, last = share(control[IMAGES], rank, n_threads, LANES)
+    owner = entries[OWNER]
     for c in range(3):
-        field, result, shift = source[first_row + c], target[c], space.shift[c]
+        field, result, displacement = source[source_row + c], images[row + c], images[DISPLACEMENT + c]
         for k in range(first, last, BLOCK_BYTES // field.itemsize):
-            value = gather(field, load_index(space.owner, k, load(shift, k)))
-            if moved:
-                value = value + load(shift, k)
+            value = gather(field, load_index(owner, k, load(displacement, k)))
+            if row == POSITION:
+                value = value + load(displacement, k)
             store(result, k, value)
 
 
@@ -233,49 +268,49 @@ def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
         False when an array is too short: `control` then says what is needed, the state is as before or only
         reordered, and the call can be repeated.
     """
-    n = space.order.shape[0]
+    n = space.atoms.shape[1]
     first, last = share(n, rank, n_threads, LANES)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     if rank == 0:
         _layout(space)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     _bin_atoms(space, first, last)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     if rank == 0:
         space.control[IMAGES] = _sort(space)
         space.control[LIST_VALID] = 0
         space.control[BUILDS] += 1
-    meet(space.barrier, n_threads)
-    if space.control[IMAGES] + 2 * LANES > space.image.shape[1]:
+    meet(space.control, n_threads)
+    if space.control[IMAGES] + 2 * LANES > space.images.shape[1]:
         return False
     for slot in range(first, last):
-        old = space.slot_of[space.new_order[slot]]
+        old = space.atoms[SLOT_OF, space.atoms[NEW_ORDER, slot]]
         for r in range(space.state.shape[0]):
             space.spare[r, slot] = space.state[r, old]
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     for r in range(space.state.shape[0]):
         space.state[r, first:last] = space.spare[r, first:last]
     for c in range(3):
-        space.reference[c, first:last] = space.state[X + c, first:last]
+        space.state[REFERENCE + c, first:last] = space.state[X + c, first:last]
     for slot in range(first, last):
-        atom = space.new_order[slot]
-        space.order[slot] = atom
-        space.slot_of[atom] = slot
-    meet(space.barrier, n_threads)
+        atom = space.atoms[NEW_ORDER, slot]
+        space.atoms[ORDER, slot] = atom
+        space.atoms[SLOT_OF, atom] = slot
+    meet(space.control, n_threads)
     _lay_images(space, rank, n_threads)
-    meet(space.barrier, n_threads)
-    fill_images(space.state, X, space, space.image, rank, n_threads, moved=True)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
+    fill_images(space.state, X, space.images, POSITION, space.entries, space.control, rank, n_threads)
+    meet(space.control, n_threads)
     space.partial[rank, 0] = _build_rows(space, first, last)
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     needed = 0
     for member in range(n_threads):
         needed = max(needed, int(space.partial[member, 0]))
     if needed > space.rows.shape[1]:
-        meet(space.barrier, n_threads)
+        meet(space.control, n_threads)
         space.control[ROW_NEEDED] = needed
         return False
     if rank == 0:
         space.control[LIST_VALID] = 1
-    meet(space.barrier, n_threads)
+    meet(space.control, n_threads)
     return True

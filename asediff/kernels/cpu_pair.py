@@ -26,15 +26,25 @@ from asediff.kernels.cpu_simd import (
     total,
     truncate,
 )
-from asediff.kernels.cpu_space import INTERVALS, INVERSE_SPACING, MAX_IMAGES, S_LO, TABLE_SHIFT
+from asediff.kernels.cpu_space import (
+    FORCE,
+    INTERVALS,
+    INVERSE_SPACING,
+    LENGTH,
+    LOWER,
+    MAX_IMAGES,
+    OWN_ENTRY,
+    S_LO,
+    TABLE_SHIFT,
+)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _constants(space):  # type: ignore[no-untyped-def]
     """0, s_lo, 1/spacing, number of intervals, intervals per table, and what splits an entry, as vectors."""
-    zero, low = splat(space.grid.dtype.type(0.0)), splat(space.grid[S_LO])
-    inverse, top = splat(space.grid[INVERSE_SPACING]), splat(space.grid[INTERVALS])
-    per_table = splat_index(int(space.grid[INTERVALS]) + 1, low)
+    zero, low = splat(space.spline.dtype.type(0.0)), splat(space.spline[S_LO])
+    inverse, top = splat(space.spline[INVERSE_SPACING]), splat(space.spline[INTERVALS])
+    per_table = splat_index(int(space.spline[INTERVALS]) + 1, low)
     return zero, low, inverse, top, per_table, splat_index(MAX_IMAGES - 1, low), splat_index(TABLE_SHIFT, low)
 
 
@@ -69,23 +79,23 @@ def sum_forces(space, first, last):  # type: ignore[no-untyped-def]
     """Forces on the atoms in slots first..last-1."""
     constants = _constants(space)
     zero = constants[0]
-    image, table, rows = space.image, space.table, space.rows
+    image, table, rows = space.images, space.table, space.rows
     b0, b1, b2 = table, table[1:], table[2:]
     width = BLOCK_BYTES // image.itemsize
     for slot in range(first, last):
-        own = space.own_entry[slot]
+        own = space.atoms[OWN_ENTRY, slot]
         x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
         fx, fy, fz = zero, zero, zero
         row = rows[slot]
-        for k in range(0, space.row_count[slot], width):
+        for k in range(0, space.atoms[LENGTH, slot], width):
             entry = load_index(row, k, zero)
             _, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
             interval, t, _ = _locate(s, entry, constants)
             a = gather(b0, interval) + t * (gather(b1, interval) + t * gather(b2, interval))
             fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
-        space.force[0, slot] = total(fx)
-        space.force[1, slot] = total(fy)
-        space.force[2, slot] = total(fz)
+        space.state[FORCE, slot] = total(fx)
+        space.state[FORCE + 1, slot] = total(fy)
+        space.state[FORCE + 2, slot] = total(fz)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -93,18 +103,18 @@ def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
     """Add energy and virial (xx, yy, zz, yz, xz, xy of r F) of these slots, half of each pair, to `sums[:7]`."""
     constants = _constants(space)
     zero = constants[0]
-    image, table, rows = space.image, space.table, space.rows
+    image, table, rows = space.images, space.table, space.rows
     b1, b2, c0 = table[1:], table[2:], table[3:]
     width = BLOCK_BYTES // image.itemsize
-    kind = space.grid.dtype.type
-    half = -0.5 / space.grid[INVERSE_SPACING]
+    kind = space.spline.dtype.type
+    half = -0.5 / space.spline[INVERSE_SPACING]
     to_c1, to_c2, to_c3 = splat(kind(half)), splat(kind(half / 2.0)), splat(kind(half / 3.0))
     for slot in range(first, last):
-        own = space.own_entry[slot]
+        own = space.atoms[OWN_ENTRY, slot]
         x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
         u, xx, yy, zz, yz, xz, xy = zero, zero, zero, zero, zero, zero, zero
         row = rows[slot]
-        for k in range(0, space.row_count[slot], width):
+        for k in range(0, space.atoms[LENGTH, slot], width):
             entry = load_index(row, k, zero)
             _, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
             interval, t, place = _locate(s, entry, constants)
@@ -125,36 +135,35 @@ def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def sum_reverse(space, first, last, result, first_row, table_gradient):  # type: ignore[no-untyped-def]
-    """One sweep of the reverse pass with the field `space.weight`, together with the forces.
+def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: ignore[no-untyped-def]
+    """One sweep of the reverse pass with the field in the rows WEIGHT of `space.images`, together with the forces.
 
     Args:
-        space: images and rows; forces are written to `space.force`.
+        space: images and rows; forces are written to the rows FORCE.
         first: first slot.
         last: last slot + 1.
-        result: three rows from `first_row` on get the gradient with respect to positions added.
-        first_row: see above.
+        row_of_gradient: the first of three rows of the state that get dL/dx added.
         table_gradient: like `space.table`, float64; gets dL/db0, dL/db1, dL/db2 added.
     """
     constants = _constants(space)
     zero, inverse = constants[0], constants[2]
-    image, weight, table, rows = space.image, space.weight, space.table, space.rows
+    image, table, rows, state = space.images, space.table, space.rows, space.state
     b0, b1, b2 = table, table[1:], table[2:]
     width = BLOCK_BYTES // image.itemsize
     pushes = np.empty(rows.shape[1] + LANES, dtype=image.dtype)
     fractions = np.empty(rows.shape[1] + LANES, dtype=image.dtype)
     intervals = np.empty(rows.shape[1] + LANES, dtype=np.int32)
     for slot in range(first, last):
-        own = space.own_entry[slot]
+        own = space.atoms[OWN_ENTRY, slot]
         x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
-        px, py, pz = splat(weight[0, own]), splat(weight[1, own]), splat(weight[2, own])
+        px, py, pz = splat(image[3, own]), splat(image[4, own]), splat(image[5, own])
         fx, fy, fz, gx, gy, gz = zero, zero, zero, zero, zero, zero
         row = rows[slot]
-        count = space.row_count[slot]
+        count = space.atoms[LENGTH, slot]
         for k in range(0, count, width):
             entry = load_index(row, k, zero)
             j, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
-            wx, wy, wz = px - gather(weight[0], j), py - gather(weight[1], j), pz - gather(weight[2], j)
+            wx, wy, wz = px - gather(image[3], j), py - gather(image[4], j), pz - gather(image[5], j)
             interval, t, place = _locate(s, entry, constants)
             f0, f1, f2 = gather(b0, interval), gather(b1, interval), gather(b2, interval)
             bend = t * f2
@@ -169,13 +178,13 @@ def sum_reverse(space, first, last, result, first_row, table_gradient):  # type:
             store(pushes, k, push)
             store(fractions, k, t)
             store(intervals, k, interval)
-        space.force[0, slot] = total(fx)
-        space.force[1, slot] = total(fy)
-        space.force[2, slot] = total(fz)
-        result[first_row, slot] += total(gx)
-        result[first_row + 1, slot] += total(gy)
-        result[first_row + 2, slot] += total(gz)
-        for k in range(space.row_lower[slot], count):
+        space.state[FORCE, slot] = total(fx)
+        space.state[FORCE + 1, slot] = total(fy)
+        space.state[FORCE + 2, slot] = total(fz)
+        state[row_of_gradient, slot] += total(gx)
+        state[row_of_gradient + 1, slot] += total(gy)
+        state[row_of_gradient + 2, slot] += total(gz)
+        for k in range(space.atoms[LOWER, slot], count):
             interval, t = intervals[k], fractions[k]
             push = pushes[k]
             table_gradient[interval] += push

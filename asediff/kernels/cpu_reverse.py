@@ -21,13 +21,29 @@ from asediff.kernels.cpu_forward import DONE, TOO_SHORT, stop, update_images
 from asediff.kernels.cpu_list import fill_images, rebuild
 from asediff.kernels.cpu_pair import sum_forces, sum_reverse
 from asediff.kernels.cpu_simd import LANES
-from asediff.kernels.cpu_space import GV, GX, INVERSE_MASS, KICK, LIST_VALID, MASS, PHASE, STEP, V, X
+from asediff.kernels.cpu_space import (
+    FORCE,
+    GV,
+    GX,
+    INVERSE_MASS,
+    KICK,
+    LIST_VALID,
+    MASS,
+    ORDER,
+    PHASE,
+    STEP,
+    WEIGHT,
+    V,
+    W,
+    X,
+)
 from asediff.kernels.cpu_step import (
     add,
     check_moved,
     combine,
     dot,
     half_chain,
+    multiply,
     read,
     refresh,
     reverse_half_chain,
@@ -92,23 +108,23 @@ def _sweep(space, half, table_gradient, first, last, rank, n_threads, both):  # 
 
     `both`: the last half kick of step n and the first of step n + 1, or the latter alone.
     """
-    inverse_mass = space.state[INVERSE_MASS]
-    combine(space.spare, 0, 0.0, half, space.state, KICK, inverse_mass, first, last)
+    multiply(space.state, W, 0.0, first, last)
+    combine(space.state, W, 1.0, half, KICK, INVERSE_MASS, first, last)
     if both:
-        combine(space.spare, 0, 1.0, half, space.state, GV, inverse_mass, first, last)
-    meet(space.barrier, n_threads)
-    fill_images(space.spare, 0, space, space.weight, rank, n_threads, moved=False)
-    meet(space.barrier, n_threads)
-    sum_reverse(space, first, last, space.state, GX, table_gradient)
+        combine(space.state, W, 1.0, half, GV, INVERSE_MASS, first, last)
+    meet(space.control, n_threads)
+    fill_images(space.state, W, space.images, WEIGHT, space.entries, space.control, rank, n_threads)
+    meet(space.control, n_threads)
+    sum_reverse(space, first, last, GX, table_gradient)
 
 
 @njit(nogil=True, error_model="numpy")
 def _chain_sums(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Sums of m v² and dL/dv . v over all atoms."""
     space.partial[rank, 2] = twice_kinetic(space.state, first, last)
-    space.partial[rank, 3] = dot(space.state, GV, space.state, V, first, last)
-    meet(space.barrier, n_threads)
-    return team_sum(space, 2, n_threads), team_sum(space, 3, n_threads)
+    space.partial[rank, 3] = dot(space.state, GV, V, first, last)
+    meet(space.control, n_threads)
+    return team_sum(space.partial, 2, n_threads), team_sum(space.partial, 3, n_threads)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -116,13 +132,13 @@ def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-unt
     """Positions of the step before; velocities become those after its first half kick. Forces must be current."""
     dt = step.timestep
     back = -dt if kicked else -0.5 * dt
-    combine(space.state, V, 1.0, back, space.force, 0, space.state[INVERSE_MASS], first, last)
+    combine(space.state, V, 1.0, back, FORCE, INVERSE_MASS, first, last)
     if step.kind == LANGEVIN:
-        add(space.state, X, -0.5 * dt, space.state, V, first, last)
-        refresh(space.state, space.order, step, number, -1, first, last)
-        add(space.state, X, -0.5 * dt, space.state, V, first, last)
+        add(space.state, X, -0.5 * dt, V, first, last)
+        refresh(space.state, space.atoms[ORDER], step, number, -1, first, last)
+        add(space.state, X, -0.5 * dt, V, first, last)
     else:
-        add(space.state, X, -dt, space.state, V, first, last)
+        add(space.state, X, -dt, V, first, last)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -131,13 +147,11 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
     dt = step.timestep
     state = space.state
     if step.kind == LANGEVIN:
-        add(state, GV, 0.5 * dt, state, GX, first, last)
-        for c in range(3):
-            for k in range(first, last):
-                state[GV + c, k] *= state.dtype.type(step.decay)
-        add(state, GV, 0.5 * dt, state, GX, first, last)
+        add(state, GV, 0.5 * dt, GX, first, last)
+        multiply(state, GV, step.decay, first, last)
+        add(state, GV, 0.5 * dt, GX, first, last)
     else:
-        add(state, GV, dt, state, GX, first, last)
+        add(state, GV, dt, GX, first, last)
     for c in range(3):
         state[KICK + c, first:last] = state[GV + c, first:last]
 
@@ -146,14 +160,14 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
 def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
     """dL/dv through one half chain update; velocities and rates are those before it."""
     scale, beta = reverse_half_chain(rates, step, kinetic, 0.5 * step.timestep, by_places, by_rates, overlap)
-    combine(space.state, GV, scale, beta, space.state, V, space.state[MASS], first, last)
+    combine(space.state, GV, scale, beta, V, MASS, first, last)
 
 
 @njit(nogil=True, error_model="numpy")
 def _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
     """Velocities and chain before a half chain update; returns the sums of `_chain_sums` there."""
     scale = half_chain(places, rates, step, kinetic, -0.5 * step.timestep)
-    combine(space.state, V, scale, 0.0, space.state, V, space.state[MASS], first, last)
+    multiply(space.state, V, scale, first, last)
     return kinetic * scale * scale, overlap * scale
 
 
@@ -178,7 +192,7 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
             n_threads: in the team.
         """
         _ = build
-        first, last = share(space.order.shape[0], rank, n_threads, LANES)
+        first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         half = 0.5 * step.timestep
         thermostatted = step.kind == NOSE_HOOVER
         places, rates = chain[0].astype(np.float64), chain[1].astype(np.float64)
@@ -201,7 +215,7 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
             if pending and thermostatted:
                 if not loaded:
                     sum_forces(space, first, last)
-                    combine(space.state, V, 1.0, -half, space.force, 0, space.state[INVERSE_MASS], first, last)
+                    combine(space.state, V, 1.0, -half, FORCE, INVERSE_MASS, first, last)
                 kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
                 if not loaded:
                     kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
@@ -214,7 +228,7 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
                 read(space, GX, tape.by_frame_positions, frame, begin, first, last, added=True)
                 read(space, GV, tape.by_frame_velocities, frame, begin, first, last, added=True)
             if thermostatted:
-                meet(space.barrier, n_threads)
+                meet(space.control, n_threads)
                 kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
                 kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
                 _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
@@ -224,7 +238,7 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
                 _step_back(space, step, kicked, step.first_step + n - 1, first, last)
             _pull_drift(space, step, first, last)
             pending = True
-        meet(space.barrier, n_threads)
+        meet(space.control, n_threads)
         if rank == 0:
             by_chain[0, :] = by_places
             by_chain[1, :] = by_rates

@@ -6,27 +6,44 @@ slot. Rows are padded to whole vector blocks; the padding has mass 1 and never m
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from asediff.kernels.arrays import Array, Batch, SplineTables
 from asediff.kernels.cpu_simd import LANES, padded
-from asediff.kernels.cpu_team import new_barrier
+from asediff.kernels.cpu_team import CONTROL_SIZE
 
-X, V, MASS, INVERSE_MASS, GX, GV, KICK = 0, 3, 6, 7, 8, 11, 14
-"""Rows of `state`: position, velocity, mass, 1/mass; in a reverse pass also the gradients of the two and the velocity
-gradient that the pending half kick acts on."""
-FORWARD_ROWS, REVERSE_ROWS = 8, 17
+X, V, MASS, INVERSE_MASS, FORCE, REFERENCE, GX, GV, KICK, W = 0, 3, 6, 7, 8, 11, 14, 17, 20, 23
+"""Rows of `state`: position, velocity, mass, 1/mass, force, position at the last build of the list; in a reverse pass
+also the gradients of the first two, the velocity gradient that waits for its half kick, and the field of a sweep."""
+FORWARD_ROWS, REVERSE_ROWS = 14, 26
 
-IMAGES, LIST_VALID, ROW_NEEDED, STEP, PHASE, FAILED, BUILDS, STATUS = range(8)
-"""Entries of `control`."""
+TYPE, SLOT_OF, NEW_SLOT, BIN, SHIFT = range(5)
+ORDER, NEW_ORDER, OWN_ENTRY, OWN_BIN, LOWER, LENGTH, ATOM_ROWS = range(7, 14)
+"""Rows of `atoms`. By atom: type, slot, new slot, bin, whole cells that wrap it. By slot: atom, new atom, its own entry
+and that entry's padded bin, how many of its neighbor row's entries come before its own, and how many there are."""
+
+POSITION, WEIGHT, DISPLACEMENT = 0, 3, 6
+"""Rows of `images`: position, field of a sweep, position minus that of the owner."""
+OWNER, IMAGE_TYPE = 0, 1
+"""Rows of `entries`."""
+
+CELL, INVERSE, HEIGHT, ORIGIN, WIDTH, RADIUS, GEOMETRY_ROWS = 0, 3, 6, 7, 8, 9, 10
+"""Rows of `geometry`: lattice vectors, inverse, distances of opposite faces, extent of the bins in units of the lattice
+vectors, and three lengths: listing radius, cutoff, skin."""
+LISTING, CUTOFF, SKIN = range(3)
+
+BINS, MARGIN, PERIODIC = range(3)
+"""Rows of `layout`: bins along each lattice vector, those repeated on each side, whether periodic."""
+PADDED, HOME = range(2)
+"""Rows of `first`: first entry of each bin with its repetitions, first slot of each bin."""
 
 S_LO, INVERSE_SPACING, INTERVALS = range(3)
-"""Entries of `grid`, the constants of the spline."""
+"""Entries of `spline`."""
 
-LISTING, CUTOFF, SKIN = range(3)
-"""Entries of `lengths`."""
+IMAGES, LIST_VALID, ROW_NEEDED, STEP, PHASE, FAILED, BUILDS, STATUS = range(8)
+"""Entries of `control`; the barrier's follow."""
 
 TABLE_SHIFT = 25
 """A neighbor entry is an image in its low bits and a table above them."""
@@ -38,78 +55,40 @@ PARTIALS = 16
 
 
 class Space(NamedTuple):
-    """Everything about one system that the compiled functions share.
+    """Everything about one system that the compiled functions share. For rows by name see above.
 
     Attributes:
-        cell: `(3, 3)` float64, rows are lattice vectors; free directions completed to a basis.
-        inverse: `(3, 3)` float64.
-        heights: `(3,)` float64, distance of opposite faces.
-        periodic: `(3,)` bool.
-        lengths: `(3,)` float64: listing radius, cutoff, skin.
-        types: `(n_atoms,)` int32.
+        geometry: `(GEOMETRY_ROWS, 3)` float64; free directions are completed to a basis.
+        layout: `(3, 3)` int64.
         table_bits: `(n_types, n_types)` int32, table of a pair of types, shifted into place.
         table: spline of the pair force, flat: for each table and interval the b0, b1, b2 of
             -2 du/ds = b0 + t (b1 + t b2), and c0; one interval of zeros at the end of each table.
-        grid: `(3,)`: s_lo, 1/spacing, number of intervals.
-        state: `(n_rows, n_padded)`.
-        spare: like state.
-        force: `(3, n_padded)`.
-        reference: `(3, n_padded)`, positions at the last build.
-        order: `(n_atoms,)` int32, the atom in each slot.
-        slot_of: `(n_atoms,)` int32, its inverse.
-        new_order: `(n_atoms,)` int32, new_slot likewise: while rebuilding.
-        atom_bin: `(n_atoms,)` int32.
-        atom_shift: `(3, n_atoms)` float64, whole cells that wrap an atom.
-        own_entry: `(n_atoms,)` int32, entry of the atom in a slot itself; own_bin its padded bin.
-        bins: `(3,)` int64, margin likewise; origin and width `(3,)` float64: the grid of bins.
-        bin_first: `(n_bins + 1,)` int32, first entry of each padded bin; home_first the first slot of each bin.
-        image: `(3, n_images)` positions of entries; weight `(3, n_images)` a vector field on them.
-        shift: `(3, n_images)`, entry position - owner position.
-        owner: `(n_images,)` int32 slot; image_type `(n_images,)` int32.
-        rows: `(n_atoms, longest)` int32 entries; row_lower, row_count `(n_atoms,)` int32.
-        control: int64, see above.
+        spline: `(3,)`: s_lo, 1/spacing, number of intervals.
+        state: `(n_rows, n_padded)`, one column for each slot.
+        spare: like state, while rebuilding.
+        atoms: `(ATOM_ROWS, n_atoms)` int32.
+        first: `(2, n_bins + 1)` int32.
+        images: `(9, n_images)`.
+        entries: `(2, n_images)` int32: slot of the owner, its type.
+        rows: `(n_atoms, longest)` int32, neighbor entries of each slot.
+        control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
-        barrier: int64.
     """
 
-    cell: Array
-    inverse: Array
-    heights: Array
-    periodic: Array
-    lengths: Array
-    types: Array
+    geometry: Array
+    layout: Array
     table_bits: Array
     table: Array
-    grid: Array
+    spline: Array
     state: Array
     spare: Array
-    force: Array
-    reference: Array
-    order: Array
-    slot_of: Array
-    new_order: Array
-    new_slot: Array
-    atom_bin: Array
-    atom_shift: Array
-    own_entry: Array
-    own_bin: Array
-    bins: Array
-    margin: Array
-    origin: Array
-    width: Array
-    bin_first: Array
-    home_first: Array
-    image: Array
-    weight: Array
-    shift: Array
-    owner: Array
-    image_type: Array
+    atoms: Array
+    first: Array
+    images: Array
+    entries: Array
     rows: Array
-    row_lower: Array
-    row_count: Array
     control: Array
     partial: Array
-    barrier: Array
 
 
 def complete_cell(cell: Array, pbc: Array) -> Array:
@@ -198,47 +177,31 @@ def make_space(
     state[MASS : INVERSE_MASS + 1] = 1.0
     state[MASS, :n_atoms] = batch.masses[begin:end]
     state[INVERSE_MASS, :n_atoms] = 1.0 / batch.masses[begin:end]
-    integers = np.zeros((8, n_atoms), dtype=np.int32)
-    order = np.arange(n_atoms, dtype=np.int32)
+    geometry = np.zeros((GEOMETRY_ROWS, 3))
+    geometry[CELL:INVERSE] = cell
+    geometry[INVERSE:HEIGHT] = np.linalg.inv(cell)
+    geometry[HEIGHT] = heights
+    geometry[RADIUS] = listing, tables.cutoff, skin
+    layout = np.zeros((3, 3), dtype=np.int64)
+    layout[PERIODIC] = pbc
+    atoms = np.zeros((ATOM_ROWS, n_atoms), dtype=np.int32)
+    atoms[TYPE] = batch.types[begin:end]
+    atoms[ORDER] = atoms[SLOT_OF] = np.arange(n_atoms)
     space = Space(
-        cell=cell,
-        inverse=np.ascontiguousarray(np.linalg.inv(cell)),
-        heights=heights,
-        periodic=pbc,
-        lengths=np.array([listing, tables.cutoff, skin]),
-        types=np.ascontiguousarray(batch.types[begin:end], dtype=np.int32),
+        geometry=geometry,
+        layout=layout,
         table_bits=np.ascontiguousarray(local.reshape(index.shape).astype(np.int32) << TABLE_SHIFT, dtype=np.int32),
         table=table,
-        grid=np.array([tables.s_lo, 1.0 / tables.spacing, tables.coefficients.shape[1]], dtype=dtype),
+        spline=np.array([tables.s_lo, 1.0 / tables.spacing, tables.coefficients.shape[1]], dtype=dtype),
         state=state,
         spare=np.zeros_like(state),
-        force=np.zeros((3, n_padded), dtype=dtype),
-        reference=np.zeros((3, n_padded), dtype=dtype),
-        order=order,
-        slot_of=order.copy(),
-        new_order=integers[0],
-        new_slot=integers[1],
-        atom_bin=integers[2],
-        atom_shift=np.zeros((3, n_atoms)),
-        own_entry=integers[3],
-        own_bin=integers[4],
-        bins=np.ones(3, dtype=np.int64),
-        margin=np.zeros(3, dtype=np.int64),
-        origin=np.zeros(3),
-        width=np.ones(3),
-        bin_first=np.zeros(n_bins, dtype=np.int32),
-        home_first=np.zeros(n_bins, dtype=np.int32),
-        image=np.zeros((3, 0), dtype=dtype),
-        weight=np.zeros((3, 0), dtype=dtype),
-        shift=np.zeros((3, 0), dtype=dtype),
-        owner=integers[7][:0],
-        image_type=integers[7][:0],
+        atoms=atoms,
+        first=np.zeros((2, n_bins), dtype=np.int32),
+        images=np.zeros((9, 0), dtype=dtype),
+        entries=np.zeros((2, 0), dtype=np.int32),
         rows=np.zeros((n_atoms, longest), dtype=np.int32),
-        row_lower=integers[5],
-        row_count=integers[6],
-        control=np.zeros(16, dtype=np.int64),
+        control=np.zeros(CONTROL_SIZE, dtype=np.int64),
         partial=np.zeros((n_threads, PARTIALS)),
-        barrier=new_barrier(),
     )
     return enlarge_images(space, n_images), used
 
@@ -250,26 +213,15 @@ def enlarge_images(space: Space, n_images: int) -> Space:
         raise ValueError(
             f"positions: {n_images} periodic images; at most {MAX_IMAGES} are supported; use a smaller system"
         )
-    dtype = space.state.dtype
-
-    def empty(*shape: int) -> Any:
-        return np.zeros(shape, dtype=dtype)
-
-    shift = empty(3, length)
-    shift[:, 0] = FAR
-    return space._replace(
-        image=empty(3, length),
-        weight=empty(3, length),
-        shift=shift,
-        owner=np.zeros(length, dtype=np.int32),
-        image_type=np.zeros(length, dtype=np.int32),
-    )
+    images = np.zeros((9, length), dtype=space.state.dtype)
+    images[DISPLACEMENT:, 0] = FAR
+    return space._replace(images=images, entries=np.zeros((2, length), dtype=np.int32))
 
 
 def enlarge(space: Space) -> Space:
     """The space with room for what the last build of the list found missing."""
     needed = int(space.control[IMAGES])
-    if needed + 2 * LANES > space.image.shape[1]:
+    if needed + 2 * LANES > space.images.shape[1]:
         space = enlarge_images(space, int(1.1 * needed) + 64)
     longest = int(space.control[ROW_NEEDED])
     if longest > space.rows.shape[1]:

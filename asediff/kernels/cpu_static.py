@@ -11,13 +11,19 @@ from asediff.kernels.cpu_list import fill_images, rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
 from asediff.kernels.cpu_space import (
+    FORCE,
     FORWARD_ROWS,
     INTERVALS,
     INVERSE_SPACING,
+    LENGTH,
+    LOWER,
     MAX_IMAGES,
+    ORDER,
+    OWN_ENTRY,
     S_LO,
     STATUS,
     TABLE_SHIFT,
+    WEIGHT,
     X,
     make_space,
 )
@@ -26,8 +32,8 @@ from asediff.kernels.cpu_teamwork import build_name, for_each_system, put, take,
 
 
 @njit(nogil=True, error_model="numpy")
-def _reverse_pairs(space, by_energy, by_virial, gradient, by_table, first, last):  # type: ignore[no-untyped-def]
-    """Reverse pass of energy, forces (field `space.weight`) and virial for the atoms of these slots.
+def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type: ignore[no-untyped-def]
+    """Reverse pass of energy, forces (rows WEIGHT of the images) and virial for the atoms of these slots.
 
     With phi = w_ij.d + d.B.d, B the symmetric part of dL/dvirial, the loss of a pair is by_energy u(s) + a(s) phi.
 
@@ -35,30 +41,29 @@ def _reverse_pairs(space, by_energy, by_virial, gradient, by_table, first, last)
         space: images, weights and rows.
         by_energy: dL/denergy.
         by_virial: `(3, 3)`, B.
-        gradient: `(3, n_padded)`, set to dL/dx.
         by_table: `(n_table_entries, 8)`, dL/d of (a, t a, t² a) and, from column 4, of (u, t u, t² u, t³ u), added.
         first: first slot.
         last: last slot + 1.
     """
-    low, inverse, intervals = space.grid[S_LO], space.grid[INVERSE_SPACING], int(space.grid[INTERVALS])
-    table = space.table
+    low, inverse, intervals = space.spline[S_LO], space.spline[INVERSE_SPACING], int(space.spline[INTERVALS])
+    table, images = space.table, space.images
     d, push = np.zeros(3), np.zeros(3)
     for slot in range(first, last):
-        own = space.own_entry[slot]
+        own = space.atoms[OWN_ENTRY, slot]
         gx, gy, gz = 0.0, 0.0, 0.0
-        for k in range(space.row_count[slot]):
+        for k in range(space.atoms[LENGTH, slot]):
             entry = space.rows[slot, k]
             j = entry & (MAX_IMAGES - 1)
             s, phi = 0.0, 0.0
             for c in range(3):
-                d[c] = space.image[c, own] - space.image[c, j]
+                d[c] = images[c, own] - images[c, j]
                 s += d[c] * d[c]
             place = (s - low) * inverse
             if place >= intervals:
                 continue
             for c in range(3):
                 bent = by_virial[c, 0] * d[0] + by_virial[c, 1] * d[1] + by_virial[c, 2] * d[2]
-                w = space.weight[c, own] - space.weight[c, j]
+                w = images[WEIGHT + c, own] - images[WEIGHT + c, j]
                 phi += (w + bent) * d[c]
                 push[c] = w + 2.0 * bent
             interval = int(place) if place > 0.0 else 0
@@ -71,7 +76,7 @@ def _reverse_pairs(space, by_energy, by_virial, gradient, by_table, first, last)
             gx += a * push[0] + along * d[0]
             gy += a * push[1] + along * d[1]
             gz += a * push[2] + along * d[2]
-            if k >= space.row_lower[slot]:
+            if k >= space.atoms[LOWER, slot]:
                 by_table[item, 0] += phi
                 by_table[item, 1] += phi * t
                 by_table[item, 2] += phi * t * t
@@ -79,7 +84,7 @@ def _reverse_pairs(space, by_energy, by_virial, gradient, by_table, first, last)
                 by_table[item, 5] += by_energy * (t if place > 0.0 else place)
                 by_table[item, 6] += by_energy * t * t
                 by_table[item, 7] += by_energy * t * t * t
-        gradient[0, slot], gradient[1, slot], gradient[2, slot] = gx, gy, gz
+        space.state[FORCE, slot], space.state[FORCE + 1, slot], space.state[FORCE + 2, slot] = gx, gy, gz
 
 
 def _compile_static(build: str):  # type: ignore[no-untyped-def]
@@ -87,13 +92,13 @@ def _compile_static(build: str):  # type: ignore[no-untyped-def]
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forces(space, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Build the list; forces to `space.force`, partial sums of energy and virial to `space.partial[:, :7]`."""
+        """Build the list; forces to the rows FORCE, partial sums of energy and virial to `space.partial[:, :7]`."""
         _ = build
-        first, last = share(space.order.shape[0], rank, n_threads, LANES)
+        first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         if not rebuild(space, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
-        meet(space.barrier, n_threads)
+        meet(space.control, n_threads)
         sum_forces(space, first, last)
         space.partial[rank, :7] = 0.0
         sum_energy(space, first, last, space.partial[rank])
@@ -101,19 +106,19 @@ def _compile_static(build: str):  # type: ignore[no-untyped-def]
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forces_vjp(space, weights, by_energy, by_virial, by_tables, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Build the list; dL/dx to `space.force`, dL/dtable added to by_tables[rank]."""
+        """Build the list; dL/dx to the rows FORCE, dL/dtable added to by_tables[rank]."""
         _ = build
-        first, last = share(space.order.shape[0], rank, n_threads, LANES)
+        first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         if not rebuild(space, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
         for slot in range(first, last):
             for c in range(3):
-                space.spare[c, slot] = weights[space.order[slot], c]
-        meet(space.barrier, n_threads)
-        fill_images(space.spare, 0, space, space.weight, rank, n_threads, moved=False)
-        meet(space.barrier, n_threads)
-        _reverse_pairs(space, by_energy, by_virial, space.force, by_tables[rank], first, last)
+                space.spare[c, slot] = weights[space.atoms[ORDER, slot], c]
+        meet(space.control, n_threads)
+        fill_images(space.spare, 0, space.images, WEIGHT, space.entries, space.control, rank, n_threads)
+        meet(space.control, n_threads)
+        _reverse_pairs(space, by_energy, by_virial, by_tables[rank], first, last)
         space.control[STATUS] = DONE
 
     return run_forces, run_forces_vjp
@@ -152,9 +157,9 @@ def pair_forces(positions: Array, batch: Batch, tables: SplineTables) -> PairFor
         inside = slice(int(batch.offsets[system]), int(batch.offsets[system + 1]))
         space, _ = make_space(batch, system, tables, skin=0.0, n_rows=FORWARD_ROWS, n_threads=n_threads)
         for k in range(n_frames):
-            put(space, space.state[X : X + 3], frames[k, inside])
+            put(space, X, frames[k, inside])
             space = until_done(space, n_threads, lambda current, rank: _run_forces(current, rank, n_threads))
-            take(space, space.force, forces[k, inside])
+            take(space, FORCE, forces[k, inside])
             sums = space.partial[:, :7].sum(0)
             energy[k, system] = sums[0]
             virial[k, system] = sums[np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]])]
@@ -203,14 +208,14 @@ def pair_vjp(
         space, used = make_space(batch, system, tables, skin=0.0, n_rows=FORWARD_ROWS, n_threads=n_threads)
         by_tables = np.zeros((n_threads, len(used) * (n_intervals + 1), 8))
         for k in range(n_frames):
-            put(space, space.state[X : X + 3], frames[k, inside])
+            put(space, X, frames[k, inside])
             w, e, b = weights[k, inside].astype(frames.dtype), float(by_energy[k, system]), by_virial[k, system]
             space = until_done(
                 space,
                 n_threads,
                 lambda current, rank, w=w, e=e, b=b: _run_forces_vjp(current, w, e, b, by_tables, rank, n_threads),
             )
-            take(space, space.force, gradient[k, inside])
+            take(space, FORCE, gradient[k, inside])
         summed = by_tables.sum(0).reshape(len(used), n_intervals + 1, 8)[:, :-1]
         part = summed[..., 4:].copy()
         part[..., 1:] += summed[..., :3] * (np.array([-2.0, -4.0, -6.0]) / tables.spacing)

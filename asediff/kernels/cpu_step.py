@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import Array
-from asediff.kernels.cpu_space import CUTOFF, INVERSE_MASS, MASS, SKIN, V, X
+from asediff.kernels.cpu_space import CUTOFF, INVERSE_MASS, MASS, ORDER, RADIUS, REFERENCE, SKIN, V, X
 from asediff.kernels.cpu_team import meet
 from asediff.kernels.noise import philox_normal_scalar
 
@@ -144,11 +144,11 @@ def reverse_half_chain(rates, step, twice_kinetic, delta, by_places, by_rates, o
 
 
 @njit(nogil=True, error_model="numpy")
-def team_sum(space, column, n_threads):  # type: ignore[no-untyped-def]
+def team_sum(partial, column, n_threads):  # type: ignore[no-untyped-def]
     """Sum of one column of the team's partial sums, in the order of ranks."""
     result = 0.0
     for member in range(n_threads):
-        result += space.partial[member, column]
+        result += partial[member, column]
     return result
 
 
@@ -164,35 +164,45 @@ def twice_kinetic(state, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FAST)
-def dot(left, left_row, right, right_row, first, last):  # type: ignore[no-untyped-def]
-    """Sum over slots and three rows of the product of two fields."""
+def dot(state, left, right, first, last):  # type: ignore[no-untyped-def]
+    """Sum over slots of the products of two fields (three rows of the state each)."""
     result = 0.0
     for c in range(3):
-        a, b = left[left_row + c], right[right_row + c]
+        a, b = state[left + c], state[right + c]
         for k in range(first, last):
             result += a[k] * b[k]
     return result
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FAST)
-def combine(target, row, a, b, other, other_row, weights, first, last):  # type: ignore[no-untyped-def]
-    """target = a target + b weights other, on three rows."""
-    kind = target.dtype.type
-    p, q = kind(a), kind(b)
+def multiply(state, row, factor, first, last):  # type: ignore[no-untyped-def]
+    """Scale a field."""
+    q = state.dtype.type(factor)
     for c in range(3):
-        y, x = target[row + c], other[other_row + c]
+        y = state[row + c]
         for k in range(first, last):
-            y[k] = p * y[k] + q * weights[k] * x[k]
+            y[k] *= q
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FAST)
-def add(target, row, b, other, other_row, first, last):  # type: ignore[no-untyped-def]
-    """target += b other, on three rows."""
-    q = target.dtype.type(b)
+def add(state, row, factor, other, first, last):  # type: ignore[no-untyped-def]
+    """field += factor other."""
+    q = state.dtype.type(factor)
     for c in range(3):
-        y, x = target[row + c], other[other_row + c]
+        y, x = state[row + c], state[other + c]
         for k in range(first, last):
             y[k] += q * x[k]
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def combine(state, row, scale, factor, other, weight, first, last):  # type: ignore[no-untyped-def]
+    """field = scale field + factor weight other; `weight` is one row, one number per atom."""
+    p, q = state.dtype.type(scale), state.dtype.type(factor)
+    w = state[weight]
+    for c in range(3):
+        y, x = state[row + c], state[other + c]
+        for k in range(first, last):
+            y[k] = p * y[k] + q * w[k] * x[k]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -219,10 +229,10 @@ def count_moved(space, first, last):  # type: ignore[no-untyped-def]
     """How many atoms of these slots left the reach of the list, and how many are absurdly far or not a number."""
     kind = space.state.dtype.type
     moved, absurd = 0, 0
-    allowed = kind((0.5 * space.lengths[SKIN]) ** 2)
-    sane = kind((space.lengths[CUTOFF] + 0.5 * space.lengths[SKIN]) ** 2)
+    allowed = kind((0.5 * space.geometry[RADIUS, SKIN]) ** 2)
+    sane = kind((space.geometry[RADIUS, CUTOFF] + 0.5 * space.geometry[RADIUS, SKIN]) ** 2)
     x, y, z = space.state[X], space.state[X + 1], space.state[X + 2]
-    a, b, c = space.reference[0], space.reference[1], space.reference[2]
+    a, b, c = space.state[REFERENCE], space.state[REFERENCE + 1], space.state[REFERENCE + 2]
     for k in range(first, last):
         dx, dy, dz = x[k] - a[k], y[k] - b[k], z[k] - c[k]
         distance = dx * dx + dy * dy + dz * dz
@@ -236,15 +246,15 @@ def check_moved(space, first, last, rank, n_threads):  # type: ignore[no-untyped
     """Team-wide counts of `count_moved`; all members call it together."""
     moved, absurd = count_moved(space, first, last)
     space.partial[rank, 0], space.partial[rank, 1] = moved, absurd
-    meet(space.barrier, n_threads)
-    return team_sum(space, 0, n_threads), team_sum(space, 1, n_threads)
+    meet(space.control, n_threads)
+    return team_sum(space.partial, 0, n_threads), team_sum(space.partial, 1, n_threads)
 
 
 @njit(nogil=True, error_model="numpy")
 def write(space, row, target, index, begin, first, last):  # type: ignore[no-untyped-def]
     """Three rows of the state to target[index], `(n_atoms_of_all_systems, 3)`, in the order of atoms."""
     for k in range(first, last):
-        atom = begin + space.order[k]
+        atom = begin + space.atoms[ORDER, k]
         for c in range(3):
             target[index, atom, c] = space.state[row + c, k]
 
@@ -253,7 +263,7 @@ def write(space, row, target, index, begin, first, last):  # type: ignore[no-unt
 def read(space, row, source, index, begin, first, last, added):  # type: ignore[no-untyped-def]
     """Set three rows of the state from source[index], the inverse of `write`; or add to them (`added`)."""
     for k in range(first, last):
-        atom = begin + space.order[k]
+        atom = begin + space.atoms[ORDER, k]
         for c in range(3):
             if added:
                 space.state[row + c, k] += source[index, atom, c]

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -25,7 +24,8 @@ ATOMS_PER_THREAD = 1000
 """Below this many atoms per thread meeting at barriers costs more than sharing the work gains."""
 
 SPINS = 2000
-ARRIVED, GENERATION, BARRIER_SIZE = 0, 8, 16
+ARRIVED, GENERATION, CONTROL_SIZE = 16, 32, 48
+"""Where a team's control array holds its barrier, on cache lines of their own; its first 16 entries are free."""
 _CAN_YIELD = sys.platform != "win32"
 
 _chosen: list[int] = []
@@ -90,11 +90,6 @@ def run_team(n_threads: int, member: Callable[[int], Any]) -> None:
         raise failures[0]
 
 
-def new_barrier() -> np.ndarray:
-    """The shared counters of one team's barrier, on cache lines of their own."""
-    return np.zeros(BARRIER_SIZE, dtype=np.int64)
-
-
 def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
@@ -129,17 +124,17 @@ def _yield_core(_context: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def meet(barrier, n_threads):  # type: ignore[no-untyped-def]
+def meet(control, n_threads):  # type: ignore[no-untyped-def]
     """Wait until all members of the team are here; what they wrote before is then visible to all."""
     if n_threads == 1:
         return
-    generation = _atomic_load(barrier, GENERATION)
-    if _atomic_add(barrier, ARRIVED, 1) == n_threads - 1:
-        _atomic_add(barrier, ARRIVED, -n_threads)
-        _atomic_add(barrier, GENERATION, 1)
+    generation = _atomic_load(control, GENERATION)
+    if _atomic_add(control, ARRIVED, 1) == n_threads - 1:
+        _atomic_add(control, ARRIVED, -n_threads)
+        _atomic_add(control, GENERATION, 1)
         return
     spins = 0
-    while _atomic_load(barrier, GENERATION) == generation:
+    while _atomic_load(control, GENERATION) == generation:
         spins += 1
         if spins > SPINS:
             _yield_core()

@@ -11,7 +11,7 @@ import numpy as np
 
 from asediff.kernels.arrays import Array, Batch
 from asediff.kernels.cpu_forward import DONE
-from asediff.kernels.cpu_space import STATUS, Space, enlarge
+from asediff.kernels.cpu_space import ORDER, STATUS, Space, enlarge
 from asediff.kernels.cpu_team import get_num_threads, run_team, team_size
 
 COMPILED = (
@@ -62,14 +62,16 @@ def for_each_system(batch: Batch, work: Callable[[int, int], None]) -> None:
     run_team(workers, member)
 
 
-def put(space: Space, rows: Array, values: Array) -> None:
-    """Fill three rows `(3, n_padded)` from `(n_atoms, 3)` in the order of atoms."""
-    rows[:, : len(space.order)] = values[space.order].T
+def put(space: Space, row: int, values: Array) -> None:
+    """Fill three rows of the state from `(n_atoms, 3)` in the order of atoms."""
+    order = space.atoms[ORDER]
+    space.state[row : row + 3, : len(order)] = values[order].T
 
 
-def take(space: Space, rows: Array, target: Array) -> None:
+def take(space: Space, row: int, target: Array) -> None:
     """The inverse of `put`."""
-    target[space.order] = rows[:, : len(space.order)].T
+    order = space.atoms[ORDER]
+    target[order] = space.state[row : row + 3, : len(order)].T
 
 
 def until_done(space: Space, n_threads: int, call: Callable[[Space, int], None]) -> Space:
