@@ -1,0 +1,153 @@
+"""Pair forces and their reverse pass in plain torch, on any device: the definition that the fast kernels must meet.
+
+With s = r², u(s) the energy of a pair and d = x_i - x_j its separation by the nearest image, the force of j on i is
+
+    F_ij = a(s) d,    a = -2 u'(s),
+
+and for a field w on the atoms (the adjoint of the forces) the reverse pass of sum_i w_i.F_i is, with w_ij = w_i - w_j,
+
+    dL/dx_i = sum_j  a w_ij + 2 a' (w_ij.d) d,    a' = -2 u''(s),    dL/da of a pair = w_ij.d.
+
+All pairs are examined, so the cost is quadratic in the number of atoms. Arrays are those of `asediff.kernels.arrays`,
+as tensors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from asediff.kernels.arrays import Batch, PairForces, SplineTables
+
+
+class SplineValues(NamedTuple):
+    """A spline and its derivatives with respect to s, and where in the table they come from; all `(...)`."""
+
+    energy: Tensor
+    slope: Tensor
+    curvature: Tensor
+    interval: Tensor
+    fraction: Tensor
+    inside: Tensor
+
+
+class PairGradient(NamedTuple):
+    """Derivatives of sum_i w_i.F_i.
+
+    Attributes:
+        positions: `(n_atoms, 3)`.
+        coefficients: `(n_tables, n_intervals, 4)`.
+    """
+
+    positions: Tensor
+    coefficients: Tensor
+
+
+def evaluate_spline(s: Tensor, table: Tensor, tables: SplineTables) -> SplineValues:
+    """Energy, du/ds and d²u/ds² at squared distances.
+
+    Args:
+        s: `(...)`, length².
+        table: `(...)` int64, table of each pair.
+        tables: the splines.
+    """
+    inside = s < tables.cutoff**2
+    place = torch.where(inside, (s - tables.s_lo) / tables.spacing, torch.zeros_like(s))
+    interval = place.detach().floor().clamp(0, tables.coefficients.shape[1] - 1).to(torch.int64)
+    t = place - interval
+    c0, c1, c2, c3 = tables.coefficients[table, interval].unbind(-1)
+    below = (place < 0).detach()
+    c2, c3 = torch.where(below, torch.zeros_like(c2), c2), torch.where(below, torch.zeros_like(c3), c3)
+    energy = c0 + t * (c1 + t * (c2 + t * c3))
+    slope = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) / tables.spacing
+    curvature = (2.0 * c2 + 6.0 * t * c3) / tables.spacing**2
+    values = (torch.where(inside, value, torch.zeros_like(value)) for value in (energy, slope, curvature))
+    return SplineValues(*values, interval, t, inside)
+
+
+def lattice_inverse(cell: Tensor, pbc: Tensor) -> Tensor:
+    """Matrices that turn a vector into how many lattice vectors it spans, zero along directions that are not periodic.
+
+    Args:
+        cell: `(n_systems, 3, 3)`, rows are lattice vectors, length. Vectors of other directions are not looked at.
+        pbc: `(n_systems, 3)` bool.
+
+    Returns:
+        `(n_systems, 3, 3)`: `d @ inverse[k]` are the components of d in system k, 1/length.
+    """
+    periodic = torch.where(pbc[:, :, None], cell, torch.zeros_like(cell))
+    return torch.linalg.pinv(periodic.to(torch.float64)).to(cell.dtype)
+
+
+def all_pairs(positions: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Every pair of atoms of the same system once: first, second, system `(n_pairs,)` and x_first - x_second, nearest
+    image, `(n_pairs, 3)`, differentiable."""
+    inverse = lattice_inverse(batch.cell, batch.pbc)
+    parts = []
+    for k in range(batch.n_systems):
+        begin, end = int(batch.offsets[k]), int(batch.offsets[k + 1])
+        first, second = torch.triu_indices(end - begin, end - begin, 1, device=positions.device) + begin
+        d = positions[first] - positions[second]
+        d = d - torch.round(d.detach() @ inverse[k]) @ batch.cell[k]
+        parts.append((first, second, torch.full_like(first, k), d))
+    first, second, system, separation = (torch.cat(column) for column in zip(*parts, strict=True))
+    return first, second, system, separation
+
+
+def _pairs_within(positions: Tensor, batch: Batch, tables: SplineTables) -> tuple[Tensor, ...]:
+    first, second, system, d = all_pairs(positions, batch)
+    close = (d.detach() ** 2).sum(-1) < tables.cutoff**2
+    first, second, system, d = first[close], second[close], system[close], d[close]
+    types = batch.types.to(torch.int64)
+    table = tables.table_index.to(torch.int64)[system, types[first], types[second]]
+    return first, second, system, d, table
+
+
+def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables) -> PairForces:
+    """Energy, forces and virial of one configuration of a batch.
+
+    Args:
+        positions: `(n_atoms, 3)`, length; need not be wrapped.
+        batch: the systems; every periodic height is at least twice the cutoff.
+        tables: the pair potentials.
+
+    Returns:
+        energy `(n_systems,)`, forces `(n_atoms, 3)`, virial `(n_systems, 3, 3)`.
+    """
+    first, second, system, d, table = _pairs_within(positions, batch, tables)
+    values = evaluate_spline((d * d).sum(-1), table, tables)
+    on_first = -2.0 * values.slope[:, None] * d
+    forces = torch.zeros_like(positions).index_add(0, first, on_first).index_add(0, second, -on_first)
+    n = batch.n_systems
+    energy = positions.new_zeros(n).index_add(0, system, values.energy)
+    virial = positions.new_zeros(n, 3, 3).index_add(0, system, d[:, :, None] * on_first[:, None, :])
+    return PairForces(energy, forces, virial)
+
+
+def pair_vjp(positions: Tensor, weights: Tensor, batch: Batch, tables: SplineTables) -> PairGradient:
+    """Derivatives of sum_i w_i.F_i with respect to the positions (a Hessian-vector product) and the coefficients.
+
+    Args:
+        positions: `(n_atoms, 3)`, length.
+        weights: `(n_atoms, 3)`, w.
+        batch: the systems.
+        tables: the pair potentials.
+    """
+    first, second, _, d, table = _pairs_within(positions, batch, tables)
+    values = evaluate_spline((d * d).sum(-1), table, tables)
+    difference = weights[first] - weights[second]
+    along = (difference * d).sum(-1)
+    on_first = -2.0 * (values.slope[:, None] * difference + (2.0 * values.curvature * along)[:, None] * d)
+    by_positions = torch.zeros_like(positions).index_add(0, first, on_first).index_add(0, second, -on_first)
+
+    # du/ds is linear in c1..c3; the continuation below s_lo knows c1 only
+    t = values.fraction
+    curved = torch.where(values.inside & (t >= 0), t, torch.zeros_like(t))
+    by_slope = torch.where(values.inside, -2.0 * along / tables.spacing, torch.zeros_like(along))
+    parts = torch.stack([torch.zeros_like(t), by_slope, 2.0 * curved * by_slope, 3.0 * curved**2 * by_slope], -1)
+    n_intervals = tables.coefficients.shape[1]
+    by_coefficients = torch.zeros_like(tables.coefficients).reshape(-1, 4)
+    by_coefficients = by_coefficients.index_add(0, table * n_intervals + values.interval, parts)
+    return PairGradient(by_positions, by_coefficients.reshape(tables.coefficients.shape))
