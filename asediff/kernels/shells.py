@@ -81,7 +81,7 @@ class ShellGrid:
     @property
     def volumes(self) -> Array:
         """`(bins,)`, integral of 4 pi r² w_k(r) dr, length³; the shell volumes when the width is 0."""
-        return self.shell_volumes if self.width == 0.0 else shell_quadrature(self)[1].sum(1)
+        return self.shell_volumes if self.width == 0.0 else kernel_volumes(self)
 
     @property
     def reach(self) -> float:
@@ -120,6 +120,14 @@ def shell_quadrature(grid: ShellGrid) -> tuple[Array, Array]:
     for array in (r, measure):
         array.setflags(write=False)
     return r, measure
+
+
+@lru_cache(maxsize=64)
+def kernel_volumes(grid: ShellGrid) -> Array:
+    """Integral of 4 pi r² w_k(r) dr over r > 0, `(bins,)`, length³."""
+    volumes = shell_quadrature(grid)[1].sum(1)
+    volumes.setflags(write=False)
+    return volumes
 
 
 def relative_weight(y: Array, sigma: float) -> Array:

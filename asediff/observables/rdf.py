@@ -113,7 +113,7 @@ class RDF(Observable):
     @property
     def volumes(self) -> Tensor:
         """Volumes V_k that g(r) is normalised with, `(bins,)` float64, length³; shell_volumes when width is 0."""
-        return torch.from_numpy(self.grid.volumes)
+        return torch.from_numpy(self.grid.volumes.copy())
 
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
         """g(r) of each frame, `(n_frames, n_systems, bins)`, differentiable with respect to the positions.

@@ -1,0 +1,127 @@
+"""The distribution of angles between neighbours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from asediff.neighbors import NeighborList
+from asediff.observables.base import Observable, frames_of
+from asediff.system import System
+from asediff.trajectory import Trajectory
+
+SUPPORT = 7.0
+
+
+@dataclass(frozen=True)
+class ADF(Observable):
+    """Angular distribution function: angles i-j-k of all pairs of neighbours i, k of every atom j, as a density.
+
+        p(theta_m) = sum over triples of f(r_ij) f(r_jk) w_m(theta) / (D sum over triples of f(r_ij) f(r_jk)),
+
+    with bins of width D over 0..180 degrees and the Gaussian weights w of `RDF`. The neighbour weight f is one up to
+    `onset` and falls as a half cosine to zero at the cutoff, so that p is differentiable when neighbours come and go.
+    Each frame is normalised by itself. Random directions give sin(theta)/2 per radian.
+
+    Args:
+        cutoff: no neighbours beyond it, length.
+        bins: number of bins.
+        onset: where f begins to fall, length; 0.9 cutoff if None.
+        width: standard deviation of the kernel, degrees; the bin width if None.
+    """
+
+    abscissa: ClassVar[str] = "theta"
+    ordinate: ClassVar[str] = "p"
+
+    cutoff: float
+    bins: int
+    onset: float | None = None
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.bins >= 1:
+            raise ValueError(f"bins={self.bins}: a histogram needs at least one bin; give bins >= 1")
+        if not self.cutoff > 0.0:
+            raise ValueError(f"cutoff={self.cutoff}: no neighbours; give cutoff > 0")
+        if self.onset is not None and not 0.0 < self.onset < self.cutoff:
+            raise ValueError(f"onset={self.onset}: not inside the cutoff {self.cutoff}; give 0 < onset < cutoff")
+        if self.width is not None and not self.width > 0.0:
+            raise ValueError(f"width={self.width}: the kernel has no width; give width > 0 degrees")
+
+    @property
+    def centers(self) -> Tensor:
+        """Centres of the bins, `(bins,)` float64, degrees."""
+        return (torch.arange(self.bins, dtype=torch.float64) + 0.5) * (180.0 / self.bins)
+
+    def per_frame(self, trajectory: Trajectory | System) -> Tensor:
+        """p(theta) of each frame, `(n_frames, n_systems, bins)`, 1/degree.
+
+        Raises:
+            ValueError: If a system has no triple of neighbours, or the cutoff does not fit the box.
+        """
+        positions, system = frames_of(trajectory)
+        neighbor_list = NeighborList(self.cutoff)
+        return torch.stack([self._of_frame(system.replace(positions=x), neighbor_list) for x in positions])
+
+    def _of_frame(self, frame: System, neighbor_list: NeighborList) -> Tensor:
+        neighbors = neighbor_list.update(frame.detach())
+        d = neighbors.displacements(frame)
+        centre = torch.cat([neighbors.first, neighbors.second])
+        bond = torch.cat([d, -d])
+        inside = (bond.detach().square().sum(-1) < self.cutoff**2).nonzero().squeeze(-1)
+        order = inside[torch.argsort(centre[inside], stable=True)]
+        centre, bond = centre[order], bond[order]
+        one, two = _pairs_of_equal(centre)
+        weight = self._window(torch.linalg.vector_norm(bond, dim=-1))
+        theta = _angle(bond[one], bond[two])
+        triple_weight = weight[one] * weight[two]
+        owner = frame.system_idx[centre[one]]
+        total = triple_weight.new_zeros(frame.n_systems).index_add(0, owner, triple_weight)
+        if bool((total == 0).any()):
+            k = int((total == 0).nonzero()[0])
+            raise ValueError(f"cutoff={self.cutoff}: no atom of system {k} has two neighbours; give a larger cutoff")
+        bins, weights = self._local_weights(theta)
+        values = weights * triple_weight[:, None]
+        kept = (bins >= 0) & (bins < self.bins)
+        place = (owner[:, None] * self.bins + bins)[kept]
+        sums = values.new_zeros(frame.n_systems * self.bins).index_add(0, place, values[kept])
+        return sums.reshape(frame.n_systems, self.bins) / (total[:, None] * (180.0 / self.bins))
+
+    def _window(self, r: Tensor) -> Tensor:
+        onset = 0.9 * self.cutoff if self.onset is None else self.onset
+        x = ((r - onset) / (self.cutoff - onset)).clamp(0.0, 1.0)
+        return 0.5 + 0.5 * torch.cos(math.pi * x)
+
+    def _local_weights(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Bins `(n, m)` around each angle and the kernel weights there, which sum to one over all bins."""
+        bin_width = 180.0 / self.bins
+        sigma = 1.0 if self.width is None else self.width / bin_width
+        x = theta / bin_width - 0.5
+        nearest = torch.round(x.detach())
+        offset = x - nearest
+        half = math.ceil(SUPPORT * sigma) + 1
+        m = torch.arange(-half, half + 1, dtype=x.dtype, device=x.device)
+        weights = torch.exp((offset[:, None] * m - 0.5 * m**2) / sigma**2)
+        return (nearest[:, None] + m).to(torch.int64), weights / weights.sum(-1, keepdim=True)
+
+
+def _pairs_of_equal(sorted_values: Tensor) -> tuple[Tensor, Tensor]:
+    """Index pairs (a, b), a < b, of equal entries of an ascending sequence."""
+    n = len(sorted_values)
+    end = torch.searchsorted(sorted_values, sorted_values, right=True)
+    index = torch.arange(n, device=sorted_values.device)
+    later = end - index - 1
+    first = torch.repeat_interleave(index, later)
+    begin = torch.cumsum(later, 0) - later
+    return first, first + 1 + torch.arange(len(first), device=first.device) - begin[first]
+
+
+def _angle(a: Tensor, b: Tensor) -> Tensor:
+    """Angle between vectors `(n, 3)`, degrees; its gradient is zero rather than infinite at 0 and 180 degrees."""
+    cross = torch.linalg.cross(a, b)
+    sine = torch.sqrt(cross.square().sum(-1) + 1e-24)
+    return torch.rad2deg(torch.atan2(sine, (a * b).sum(-1)))

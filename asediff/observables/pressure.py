@@ -1,0 +1,136 @@
+"""The pressure of each frame, differentiable with respect to positions, velocities and the potential's parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asediff.kernels import arrays
+from asediff.neighbors import NeighborList
+from asediff.observables.base import Observable, frames_of
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import PairPotential
+from asediff.splines import PairSpline
+from asediff.system import System
+from asediff.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Pressure(Observable):
+    """P = (2 K + W) / (3 V): kinetic energy K, virial W = sum over pairs of r·F = -3 V dU/dV at fixed scaled positions.
+
+    The centre of mass counts in K as in `Trajectory.pressure`: where its momentum is zero, the kinetic part is
+    (N - 1) kT / V on average, and LAMMPS, which scales by N / (N - 1), prints kT / V more. With `kT` given, the kinetic
+    part is N kT / V itself: no noise, and a pressure for configurations without velocities.
+
+    The gradient with respect to the potential's parameters is that of the expression, at given frames. How the
+    frames themselves change with the parameters comes in through their positions, when `simulate` made them.
+
+    Args:
+        potential: what the frames are evaluated with. `fit` works on a copy of the potential that it is given; a wanted
+            pressure belongs in `StatePoint(pressure=...)`.
+        kT: `(n_systems,)` or a number, energy: thermal energy for the kinetic part, and for potentials that depend on
+            temperature.
+    """
+
+    abscissa: ClassVar[str] = "index"
+    ordinate: ClassVar[str] = "pressure"
+
+    potential: Potential
+    kT: float | Tensor | None = None
+
+    @property
+    def centers(self) -> Tensor:
+        """One value, at 0."""
+        return torch.zeros(1, dtype=torch.float64)
+
+    def per_frame(self, trajectory: Trajectory | System) -> Tensor:
+        """Pressure of each frame, `(n_frames, n_systems, 1)`, energy/length³.
+
+        Raises:
+            ValueError: If a system has no volume.
+        """
+        positions, system = frames_of(trajectory)
+        velocities = system.velocities[None] if isinstance(trajectory, System) else trajectory.velocities
+        if not bool(system.pbc.all()):
+            k = int((~system.pbc).any(-1).nonzero()[0])
+            raise ValueError(f"pbc: system {k} is not periodic in every direction and has no volume; set pbc=True")
+        volume = system.get_volume()
+        if self.kT is None:
+            by_atom = system.masses * velocities.square().sum(-1)
+            kinetic = system.sum_by_system(by_atom.T).T
+        else:
+            kT = torch.as_tensor(self.kT, dtype=positions.dtype, device=positions.device)
+            kinetic = (3.0 * system.counts.to(kT) * kT).expand(len(positions), -1)
+        return ((kinetic + virial(positions, system, self.potential, self.kT)) / (3.0 * volume))[:, :, None]
+
+
+def virial(positions: Tensor, system: System, potential: Potential, kT: float | Tensor | None = None) -> Tensor:
+    """W = sum over pairs of r·F for frames `(n_frames, n_atoms, 3)` of a system, `(n_frames, n_systems)`, energy."""
+    if isinstance(potential, PairPotential) and positions.device.type == "cpu":
+        spline = potential.tabulate(system, kT)
+        result: Tensor = _PairVirial.apply(positions, spline.coefficients, system, spline)
+        return result
+    neighbor_list = NeighborList(potential.cutoff)
+    thermal = None if kT is None else torch.as_tensor(kT, dtype=system.dtype, device=system.device)
+    if thermal is not None:
+        thermal = thermal.expand(system.n_systems)
+    return torch.stack([_strain_virial(x, system, potential, neighbor_list, thermal) for x in positions])
+
+
+def _strain_virial(
+    positions: Tensor, system: System, potential: Potential, neighbor_list: NeighborList, kT: Tensor | None
+) -> Tensor:
+    """Minus the derivative of the energy with respect to a scaling of cell and positions, for any potential."""
+    keep_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        scale = torch.ones(system.n_systems, dtype=system.dtype, device=system.device, requires_grad=True)
+        frame = system.replace(positions=positions)
+        neighbors = neighbor_list.update(frame.detach())
+        scaled = frame.replace(
+            positions=positions * scale[system.system_idx][:, None], cell=system.cell * scale[:, None, None]
+        )
+        energy = potential.energy(scaled, neighbors, kT)
+        (slope,) = torch.autograd.grad(energy.sum(), scale, create_graph=keep_graph)
+    return -slope
+
+
+class _PairVirial(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, coefficients: Tensor, system: System, spline: PairSpline) -> Tensor:
+        from asediff.kernels import cpu_static
+
+        ctx.save_for_backward(positions, coefficients)
+        ctx.batch, ctx.tables = _fixed_part(system, coefficients, spline)
+        result = cpu_static.pair_forces(_array(positions), ctx.batch, ctx.tables)
+        return torch.from_numpy(np.trace(result.virial, axis1=-2, axis2=-1).copy())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        from asediff.kernels import cpu_static
+
+        positions, _ = ctx.saved_tensors
+        weights = _array(gradient)[:, :, None, None] * np.eye(3)
+        by_positions, by_coefficients = cpu_static.pair_vjp(_array(positions), ctx.batch, ctx.tables, w_virial=weights)
+        return torch.from_numpy(by_positions), torch.from_numpy(by_coefficients), None, None
+
+
+def _fixed_part(system: System, coefficients: Tensor, spline: PairSpline) -> tuple[arrays.Batch, arrays.SplineTables]:
+    batch = arrays.Batch(
+        masses=_array(system.masses),
+        offsets=_array(system.offsets),
+        cell=_array(system.cell),
+        pbc=_array(system.pbc),
+        types=_array(spline.types(system)).astype(np.int32),
+    )
+    index = _array(spline.table_index).astype(np.int32)
+    return batch, arrays.SplineTables(_array(coefficients), index, spline.s_lo, spline.spacing, spline.cutoff)
+
+
+def _array(tensor: Tensor) -> Any:
+    return np.ascontiguousarray(tensor.detach().numpy())

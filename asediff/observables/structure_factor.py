@@ -1,0 +1,104 @@
+"""The static structure factor S(q) on the wave vectors that the box admits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asediff.observables.base import Observable, frames_of
+from asediff.system import System
+from asediff.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class StructureFactor(Observable):
+    """Static structure factor, differentiable with respect to the positions.
+
+        S(k) = | sum over atoms of exp(i k · r) |² / N,
+
+    averaged over the wave vectors k (integer combinations of the reciprocal lattice vectors) whose length lies in the
+    bin. There is no truncation error, as there is in the Fourier transform of a g(r) that ends somewhere; the smallest
+    q is 2 pi / L. Cost grows with the number of wave vectors, about V q_max³ / (12 pi²), times that of atoms.
+
+    Args:
+        q_max: upper edge of the last bin, 1/length.
+        bins: number of equal bins; each must hold a wave vector of the box.
+        q_min: lower edge of the first bin, 1/length.
+    """
+
+    abscissa: ClassVar[str] = "q"
+    ordinate: ClassVar[str] = "S"
+
+    q_max: float
+    bins: int
+    q_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.bins >= 1:
+            raise ValueError(f"bins={self.bins}: a histogram needs at least one bin; give bins >= 1")
+        if not 0.0 <= self.q_min < self.q_max:
+            raise ValueError(f"q_max={self.q_max}: the window is empty; give q_max > q_min={self.q_min} >= 0")
+
+    @property
+    def centers(self) -> Tensor:
+        """Centres of the bins, `(bins,)` float64, 1/length."""
+        width = (self.q_max - self.q_min) / self.bins
+        return self.q_min + (torch.arange(self.bins, dtype=torch.float64) + 0.5) * width
+
+    def per_frame(self, trajectory: Trajectory | System) -> Tensor:
+        """S(q) of each frame, `(n_frames, n_systems, bins)`.
+
+        Raises:
+            ValueError: If a bin holds no wave vector of a box, or a box is not periodic.
+        """
+        positions, system = frames_of(trajectory)
+        if not bool(system.pbc.all()):
+            k = int((~system.pbc).any(-1).nonzero()[0])
+            raise ValueError(f"pbc: system {k} is not periodic in every direction, so it has no wave vectors")
+        offsets = system.offsets.tolist()
+        results = []
+        for s in range(system.n_systems):
+            vectors, owner = self._wave_vectors(system, s)
+            phase = positions[:, offsets[s] : offsets[s + 1]] @ vectors.T
+            amplitude = torch.cos(phase).sum(1).square() + torch.sin(phase).sum(1).square()
+            sums = amplitude.new_zeros(len(positions), self.bins).index_add(1, owner, amplitude)
+            each = torch.bincount(owner, minlength=self.bins) * (offsets[s + 1] - offsets[s])
+            results.append(sums / each)
+        return torch.stack(results, dim=1)
+
+    def _wave_vectors(self, system: System, s: int) -> tuple[Tensor, Tensor]:
+        """Half of the wave vectors of a box `(n, 3)` (k and -k are alike) and the bin of each."""
+        cell = tuple(system.cell[s].detach().to("cpu", torch.float64).flatten().tolist())
+        vectors, owner = _reciprocal(cell, self.q_min, self.q_max, self.bins)
+        empty = np.flatnonzero(np.bincount(owner, minlength=self.bins) == 0)
+        if empty.size:
+            raise ValueError(
+                f"bins={self.bins}: system {s} has no wave vector near q={float(self.centers[empty[0]]):.4g}; "
+                "use fewer bins, a larger q_min or a larger box"
+            )
+        return torch.tensor(vectors).to(system.positions), torch.tensor(owner, device=system.device)
+
+
+@lru_cache(maxsize=16)
+def _reciprocal(
+    cell: tuple[float, ...], q_min: float, q_max: float, bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    lattice = np.array(cell).reshape(3, 3)
+    reciprocal = 2.0 * math.pi * np.linalg.inv(lattice).T
+    # |n_i| = |k · a_i| / 2 pi <= q_max |a_i| / 2 pi
+    reach = np.floor(q_max * np.linalg.norm(lattice, axis=1) / (2.0 * math.pi)).astype(int)
+    axes = [np.arange(-n, n + 1) for n in reach]
+    n = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
+    vectors = n[half] @ reciprocal
+    q = np.linalg.norm(vectors, axis=1)
+    inside = (q >= q_min) & (q < q_max)
+    owner = ((q[inside] - q_min) * (bins / (q_max - q_min))).astype(np.int64)
+    return vectors[inside], np.minimum(owner, bins - 1)
