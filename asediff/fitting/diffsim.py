@@ -133,10 +133,10 @@ class _Descent:
             with torch.no_grad():
                 for parameter, mean in zip(self.parameters, self.mean, strict=True):
                     parameter.copy_(mean)
-        error = self.potential.tabulation_error(float(self.batch.kT.min()))
+        table = self.potential.tabulation_error(float(self.batch.kT.min()))
         job.notes.append(
-            f"tabulation error {error.energy:.1e} kT in u, {error.force:.1e} of the largest force, "
-            f"{error.n_knots} knots"
+            f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
+            f"{table.n_knots} knots"
         )
         if self.epoch < method.epochs:
             return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"

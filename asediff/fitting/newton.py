@@ -24,7 +24,7 @@ from torch import Tensor
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.histograms import PairFunction, Sample, ideal_counts
-from asediff.fitting.iterations import Iterations
+from asediff.fitting.iterations import Iterations, comparison
 from asediff.fitting.tabulated import (
     Core,
     FloatArray,
@@ -68,7 +68,7 @@ class Tikhonov(Regularization):
     def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`."""
         scale = self.strength * float(np.diag(matrix).mean())
-        return np.linalg.solve(matrix + scale * np.eye(len(matrix)), right)
+        return np.asarray(np.linalg.solve(matrix + scale * np.eye(len(matrix)), right), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Smoothness(Regularization):
             n = block.stop - block.start
             second = np.diff(np.eye(n + 1), n=2, axis=0)[:, :n]
             penalty[block, block] += self.strength * (self.length / step) ** 4 * second.T @ second
-        return np.linalg.solve(matrix + scale * penalty, right)
+        return np.asarray(np.linalg.solve(matrix + scale * penalty, right), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +156,8 @@ class NewtonMethod(Method):
         trust_radius: the change is scaled down so that no row changes by more than this many kT.
         g_floor: rows where neither the target nor the run exceeds it belong to the core.
         core: continued anew in each iteration from the first sampled row.
+        damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full steps
+            far from the targets, averaging over runs close to them.
         cutoff: of the potential, length; default the last bin centre.
         stop_within_noise: end when all targets are met within the error bars of the runs.
     """
@@ -167,6 +169,7 @@ class NewtonMethod(Method):
     trust_radius: float = 0.5
     g_floor: float = 0.02
     core: Core = field(default_factory=PowerCore)
+    damp_noise: bool = True
     cutoff: float | None = None
     stop_within_noise: bool = False
 
@@ -200,6 +203,9 @@ class NewtonMethod(Method):
             kT = min(float(p.kT) for p in job.state_points)
             largest = float(np.abs(change).max()) / kT
             shortened = min(1.0, self.trust_radius / largest) if largest > 0 else 1.0
+            if self.damp_noise:
+                row = comparison(job.state_points, [s.measurement for s in samples])
+                shortened *= max(0.2, 1.0 - row["D_noise"] / max(row["D"], 1e-300))
             for pair, rows, block in zip(pairs, free, problem.blocks, strict=True):
                 self._add(job.potential, pair, rows, shortened * self.step_size * change[block])
             return {"largest_change": largest, "shortened": shortened}

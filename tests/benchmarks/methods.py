@@ -1,0 +1,322 @@
+"""Every inverse method on the same targets: steps, time and errors.
+
+    python -m tests.benchmarks.methods                      # all cases, about an hour on one core
+    python -m tests.benchmarks.methods lj --only IBI IMC    # one case, two methods
+    python -m tests.benchmarks.methods --table              # only rewrite docs/results/methods.md
+
+Results of each method go to docs/results/methods/<case>.json as soon as they are there; the targets beside them are
+made by the first run and reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import units
+
+from asediff.engines import TorchEngine
+from asediff.fitting import (
+    IBI,
+    IHNC,
+    IMC,
+    DiffSim,
+    ExactWeights,
+    FitResult,
+    GaussNewton,
+    Method,
+    Reweighting,
+    VotcaUpdate,
+    fit,
+)
+from asediff.lattices import fcc, lattice_with_atoms, mixture
+from asediff.observables import RDF
+from asediff.potentials import LennardJones, NeuralRadial, PairPotential, Repulsion, Shifted
+from asediff.reference import spce_reference
+from asediff.system import System
+from asediff.targets import StatePoint, Target, potential_deviation
+
+BAR = 1e5 * units.Pascal
+PAPER_STEPS = {"IBI": 10 * 1_000_000, "DiffSim": 500 * 120}
+"""MD steps of arXiv:2209.07679 for a Lennard-Jones fluid: 10 iterations of 5e5 + 5e5 steps; 500 epochs of 120."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One system.
+
+    Attributes:
+        title: for the table.
+        point: condition and targets.
+        cutoff: of the fitted potentials, length.
+        engine: of the iterative methods.
+        validation: of the final runs.
+        truth: u(r) by pair, or None.
+        core: σ of the neural potentials' prior by pair, length.
+        pressure: of the reference, energy/length³.
+        pressure_unit: for the table: energy/length³ of one unit, and its name.
+        delta_range: r of the potential error.
+    """
+
+    title: str
+    point: StatePoint
+    cutoff: float
+    engine: TorchEngine
+    validation: TorchEngine
+    truth: PairPotential | None
+    core: dict[tuple[str, str] | None, float]
+    pressure: float
+    pressure_unit: tuple[float, str]
+    delta_range: tuple[float, float]
+
+    def neural(self) -> PairPotential:
+        """The potential of the neural methods: MLP plus a fixed repulsion of ε = kT/2."""
+
+        def radial(sigma: float) -> Any:
+            network = NeuralRadial(self.cutoff, n_basis=60, hidden=(64, 64), scale=float(self.point.kT))
+            return network + Repulsion(0.5 * float(self.point.kT), sigma, 12)
+
+        if None in self.core:
+            return PairPotential(radial(self.core[None]), self.cutoff, truncation=Shifted())
+        radials = {pair: radial(sigma) for pair, sigma in self.core.items() if pair is not None}
+        return PairPotential(radials, self.cutoff, truncation=Shifted())
+
+
+def lennard_jones(folder: Path) -> Case:
+    """LJ fluid, ρ = 0.7, kT = 1, 256 atoms, truth cut at 2.5; potentials reach 2.0 with rows of 0.01."""
+    system = System.from_atoms(fcc("Ar", density=0.7, cells=4, mass=1.0, rattle=0.02))
+    truth = PairPotential(LennardJones(), 2.5, truncation=Shifted())
+    return _known(folder / "lj.npz", "LJ, ρ 0.7, T 1.0", system, truth, {None: RDF(3.5, 350)}, 2.0, {None: 0.9})
+
+
+def binary(folder: Path) -> Case:
+    """50:50 mixture, σ 0.9, 1.0, 1.1, ρ = 0.8, kT = 1, 256 atoms; rows of 0.02 up to 2.5."""
+    atoms = mixture(fcc("Ar", density=0.8, cells=4, rattle=0.02), {"Ar": 0.5, "Kr": 0.5}, masses={"Ar": 1.0, "Kr": 1.0})
+    sigma = {("Ar", "Ar"): 0.9, ("Ar", "Kr"): 1.0, ("Kr", "Kr"): 1.1}
+    truth = PairPotential({pair: LennardJones(1.0, s) for pair, s in sigma.items()}, 2.5, truncation=Shifted())
+    rdfs = {pair: RDF(3.3, 165, pair=pair) for pair in sigma}
+    core = {pair: 0.9 * s for pair, s in sigma.items()}
+    return _known(folder / "mixture.npz", "50:50 mixture", System.from_atoms(atoms), truth, rdfs, 2.5, core)
+
+
+def _known(
+    path: Path,
+    title: str,
+    system: System,
+    truth: PairPotential,
+    rdfs: dict[Any, RDF],
+    cutoff: float,
+    core: dict[Any, float],
+) -> Case:
+    engine = TorchEngine(0.005, equilibration_steps=2_000, steps=20_000, save_every=20)
+    long = replace(engine, equilibration_steps=10_000, steps=200_000, save_every=50)
+    if not path.is_file():
+        blank = StatePoint(system, [Target(rdf, torch.ones(rdf.bins)) for rdf in rdfs.values()], kT=1.0)
+        measured = long.measure(truth, blank, seed=11)
+        assert measured.trajectory is not None
+        np.savez(
+            path,
+            positions=measured.trajectory.system.positions.numpy(),
+            pressure=measured.pressure,
+            **{f"g{k}": v.numpy() for k, v in enumerate(measured.values)},
+            **{f"error{k}": v.numpy() for k, v in enumerate(measured.errors)},
+        )
+    data = np.load(path)
+    targets = [Target(rdf, data[f"g{k}"], error=data[f"error{k}"]) for k, rdf in enumerate(rdfs.values())]
+    point = StatePoint(system.replace(positions=torch.from_numpy(data["positions"])), targets, kT=1.0)
+    validation = replace(long, steps=100_000)
+    return Case(
+        title, point, cutoff, engine, validation, truth, core, float(data["pressure"]), (1.0, "ε/σ³"), (0.9, cutoff)
+    )
+
+
+def water(folder: Path) -> Case:
+    """SPC/E water, 300 K, 0.997 g/cm³, one bead per molecule; rows of 0.05 Å up to 6.25 Å."""
+    path = folder / "water.npz"
+    rdf = RDF(9.0, 180)
+    kT = 300.0 * units.kB
+    if not path.is_file():
+        trajectory, _ = spce_reference(216, steps=100_000, save_every=50, equilibration_steps=15_000, seed=3)
+        per_frame = rdf.per_frame(trajectory)[:, 0]
+        blocks = per_frame.reshape(10, -1, rdf.bins).mean(1)
+        np.savez(
+            path,
+            positions=trajectory.system.positions.numpy(),
+            cell=trajectory.system.cell.numpy(),
+            g=per_frame.mean(0).numpy(),
+            error=(blocks.std(0) / np.sqrt(len(blocks))).numpy(),
+        )
+    data = np.load(path)
+    atoms = lattice_with_atoms("O", 216, density=216 / float(np.linalg.det(data["cell"][0])), mass=18.0154)
+    system = System.from_atoms(atoms).replace(
+        positions=torch.from_numpy(data["positions"]), cell=torch.from_numpy(data["cell"])
+    )
+    point = StatePoint(system, Target(rdf, data["g"], error=data["error"]), kT=kT)
+    engine = TorchEngine(4.0 * units.fs, equilibration_steps=2_000, steps=20_000, save_every=20)
+    validation = replace(engine, equilibration_steps=5_000, steps=100_000, save_every=50)
+    return Case(
+        "SPC/E water, 300 K", point, 6.25, engine, validation, None, {None: 2.5}, 1.0 * BAR, (BAR, "bar"), (2.5, 6.25)
+    )
+
+
+CASES: dict[str, Callable[[Path], Case]] = {"lj": lennard_jones, "mixture": binary, "water": water}
+
+
+def methods(case: Case) -> dict[str, tuple[Method, bool]]:
+    """Name -> method, and whether the reference pressure is a target too."""
+    engine, cutoff = case.engine, case.cutoff
+    chosen: dict[str, tuple[Method, bool]] = {
+        "IBI": (IBI(engine, 10, cutoff=cutoff), False),
+        "IBI, VOTCA rule": (IBI(engine, 10, update=VotcaUpdate(), cutoff=cutoff), False),
+        "IMC": (IMC(engine, 4, cutoff=cutoff), False),
+        "IHNC": (IHNC(engine, 4, cutoff=cutoff), False),
+        "Gauss-Newton": (GaussNewton(engine, 4, cutoff=cutoff), False),
+        "Gauss-Newton with pressure": (GaussNewton(engine, 5, cutoff=cutoff), True),
+        "Reweighting, neural": (Reweighting(engine, 4), False),
+        "Reweighting, neural, exact weights": (Reweighting(engine, 6, expansion=ExactWeights(0.2)), False),
+        "DiffSim, neural": (DiffSim(engine.timestep, epochs=500, steps=120), False),
+    }
+    if len(case.point.targets) > 1:
+        del chosen["IHNC"]
+    return chosen
+
+
+def run(case: Case, name: str) -> dict[str, Any]:
+    """Fit with one method and summarise it."""
+    method, with_pressure = methods(case)[name]
+    point = case.point
+    if with_pressure:
+        point = StatePoint(point.system, point.targets, kT=point.kT, name=point.name, pressure=case.pressure)
+    start = case.neural() if "neural" in name else None
+    result = fit(start, point, method, validation=case.validation, seed=1, progress=False)
+    (deviations,) = result.deviations()
+    (measurement,) = result.measurements
+    unit = case.pressure_unit[0]
+    return {
+        "method": name,
+        "iterations": len(result.history),
+        "md_steps": result.md_steps,
+        "wall_seconds": result.wall_seconds,
+        "D": float(np.mean([d.structural for d in deviations])),
+        "D_noise": float(np.mean([d.structural_noise for d in deviations])),
+        "mean_dg": float(np.mean([d.mean for d in deviations])),
+        "mean_dg_error": float(np.mean([d.mean_error for d in deviations])),
+        "pressure_error": (measurement.pressure - case.pressure) / unit,
+        "pressure_noise": measurement.pressure_error / unit,
+        "delta": delta(case, result),
+        "D_history": [row.get("D") for row in result.history],
+        "md_history": [row["md_steps"] for row in result.history],
+        "notes": result.notes,
+    }
+
+
+def delta(case: Case, result: FitResult) -> float | None:
+    """Mean over the pairs of ∫ |u - u_true| dr (eq. 15), both zero at the cutoff; None without a truth."""
+    if case.truth is None:
+        return None
+    r = torch.linspace(*case.delta_range, 201, dtype=torch.float64)
+    r[-1] -= 1e-9
+    found = []
+    for name in case.truth.pair_names():
+        with torch.no_grad():
+            u, true = result.potential.function(r, name), case.truth.function(r, name)
+        low = float(r[true < 5.0][0]) if bool((true > 5.0).any()) else case.delta_range[0]
+        found.append(float(potential_deviation(r, u, true, max(low, case.delta_range[0]), case.delta_range[1])))
+    return float(np.mean(found))
+
+
+def steps_to_reach(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """MD steps until D of the method's own runs falls to that of the last runs of IBI (mean of three)."""
+    ibi = next((row for row in rows if row["method"] == "IBI"), None)
+    if ibi is None:
+        return {}
+    bound = float(np.mean(ibi["D_history"][-3:]))
+    reached: dict[str, float | None] = {}
+    for row in rows:
+        hits = [s for d, s in zip(row["D_history"], row["md_history"], strict=True) if d is not None and d <= bound]
+        reached[row["method"]] = hits[0] if hits else (row["md_steps"] if row["D"] <= bound else None)
+    return reached
+
+
+def table(folder: Path) -> str:
+    """The Markdown page of all results in the folder."""
+    lines = [
+        "# Which inverse method?",
+        "",
+        "Every method on the same targets, from the Boltzmann inversion, with runs of 2,000 + 20,000 steps per",
+        "iteration (DiffSim: 500 epochs of 120 steps). D, mean |Δg|, pressure and Δ come from an independent run of 100,000 steps",
+        "with the final potential. `to IBI's D`: MD steps until D of the method's own runs is that of the last three runs",
+        "of IBI. Wall times were taken on a shared two-core machine, one thread.",
+        "",
+        "Made by `python -m tests.benchmarks.methods`; numbers and histories in [methods/](methods/).",
+        "",
+    ]
+    for name in CASES:
+        path = folder / "methods" / f"{name}.json"
+        if not path.is_file():
+            continue
+        data = json.loads(path.read_text())
+        unit = data["pressure_unit"]
+        lines += [
+            f"## {data['title']}",
+            "",
+            "| method | iterations | MD steps | to IBI's D | wall s | D (noise) | mean \\|Δg\\| ± noise "
+            f"| P - P* ± ({unit}) | Δ |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        reached = steps_to_reach(data["rows"])
+        for row in data["rows"]:
+            steps = reached.get(row["method"])
+            known = "" if row["delta"] is None else f"{row['delta']:.4f}"
+            lines.append(
+                f"| {row['method']} | {row['iterations']} | {row['md_steps']:,} "
+                f"| {'-' if steps is None else f'{steps:,.0f}'} "
+                f"| {row['wall_seconds']:.0f} | {row['D']:.2e} ({row['D_noise']:.0e}) "
+                f"| {row['mean_dg']:.4f} ± {row['mean_dg_error']:.4f} "
+                f"| {row['pressure_error']:.3g} ± {row['pressure_noise']:.1g} | {known} |"
+            )
+        lines.append("")
+        own = {row["method"]: row["md_steps"] for row in data["rows"]}
+        if name == "lj" and "DiffSim, neural" in own:
+            share = PAPER_STEPS["IBI"] / own["DiffSim, neural"]
+            lines += [
+                f"IBI in the protocol of arXiv:2209.07679 takes 10 x 1,000,000 steps: {share:.0f} times those of DiffSim "
+                "here.",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[[], *CASES], default=list(CASES))
+    parser.add_argument("--only", nargs="*", help="names of methods")
+    parser.add_argument("--table", action="store_true", help="only rewrite the table")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[2] / "docs" / "results")
+    arguments = parser.parse_args()
+    store = arguments.folder / "methods"
+    store.mkdir(parents=True, exist_ok=True)
+    for name in [] if arguments.table else arguments.cases:
+        case = CASES[name](store)
+        path = store / f"{name}.json"
+        data = json.loads(path.read_text()) if path.is_file() else {"rows": []}
+        data |= {"title": case.title, "pressure_unit": case.pressure_unit[1]}
+        for method in arguments.only or methods(case):
+            row = run(case, method)
+            data["rows"] = [r for r in data["rows"] if r["method"] != method] + [row]
+            unfinished = path.with_suffix(".part")
+            unfinished.write_text(json.dumps(data, indent=1) + "\n")
+            unfinished.replace(path)
+            print(name, method, f"D {row['D']:.3g} mean |dg| {row['mean_dg']:.4f} steps {row['md_steps']}", flush=True)
+    (arguments.folder / "methods.md").write_text(table(arguments.folder))
+
+
+if __name__ == "__main__":
+    main()
