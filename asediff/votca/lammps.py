@@ -68,7 +68,7 @@ def lammps_table(
     if scale != 1:
         step, bins, begin, end = (_shell_product(scale, value) for value in (step, bins, begin, end))
     scaled = table.replace(x=table.x * scale, y=table.y * y_scale, yerr=None)
-    coarse = resample(scaled, (begin, step, end), digits=FILE_DIGITS)
+    coarse = resample(scaled, (begin, step, end))
     coarse = extrapolate_potential(coarse, 3, left=left, right=right)
     r = grid_points(begin, bins, end)
     with np.errstate(invalid="ignore", over="ignore"):

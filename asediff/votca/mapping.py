@@ -110,7 +110,10 @@ def _weights(root: Element, wanted: str, file: str) -> tuple[float, ...]:
     raise VotcaError(f"{file}: cg_molecule.maps has no map '{wanted}'; the bead asks for it")
 
 
-def map_frames(mappings: Mapping | Iterable[Mapping], frames: Atoms | Iterable[Atoms]) -> list[Atoms]:
+def map_frames(
+    frames: Atoms | Iterable[Atoms],
+    mappings: Mapping | str | PathLike[str] | Iterable[Mapping | str | PathLike[str]],
+) -> list[Atoms]:
     """Return frames of beads at the weighted centres of the molecules.
 
     Molecules are the runs of equal residue number (array ``residuenumbers``) or molecule number (``mol-id``,
@@ -119,14 +122,16 @@ def map_frames(mappings: Mapping | Iterable[Mapping], frames: Atoms | Iterable[A
     ``bead_type``, the sum of their atoms' masses, and the type's position in the mappings, from 1, as number.
 
     Args:
-        mappings: one for each kind of molecule, told apart by ``ident`` (array ``residuenames``).
         frames: all-atom frames.
+        mappings: one mapping or its file for each kind of molecule, told apart by ``ident`` (array
+            ``residuenames``).
 
     Raises:
         VotcaError: counts or names of molecules and atoms differ from the mapping, or a molecule is larger
             than half of the box.
     """
-    kinds = [mappings] if isinstance(mappings, Mapping) else list(mappings)
+    given = [mappings] if isinstance(mappings, (Mapping, str, PathLike)) else list(mappings)
+    kinds = [kind if isinstance(kind, Mapping) else read_mapping(kind) for kind in given]
     single = [frames] if isinstance(frames, Atoms) else list(frames)
     if not single:
         raise VotcaError("mapping: no frames; check the trajectory and first_frame")

@@ -39,7 +39,7 @@ def resample(
     kind: Kind = "akima",
     *,
     fit_grid: tuple[float, float, float] | None = None,
-    digits: int | None = None,
+    digits: int | None = FILE_DIGITS,
 ) -> Table:
     """Put a table on another grid.
 
@@ -51,7 +51,7 @@ def resample(
         grid: ``(min, step, max)``, ``"min:step:max"``, an array of points, or a table with the grid.
         kind: interpolation: ``akima``, ``cubic`` (natural ends) or ``linear``.
         fit_grid: ``(min, step, max)`` of the knots of a least-squares cubic spline, in place of interpolation.
-        digits: round the result to so many significant digits (VOTCA's files carry 10).
+        digits: significant digits of the result, those of VOTCA's files; None for full precision.
 
     Raises:
         VotcaError: too few rows for the kind, or a fit that the rows do not determine.
@@ -90,7 +90,7 @@ def resample_target(target: Table, grid: Grid | Table | None = None) -> Table:
     Akima (skipped without a grid); rows left of the data continue linearly from the first two sampled rows,
     rows right of them are constant; negative values become 0.
     """
-    table = target if grid is None else resample(target, grid, digits=FILE_DIGITS)
+    table = target.rounded(FILE_DIGITS) if grid is None else resample(target, grid)
     table = extrapolate(table, "linear", "left", 1)
     table = extrapolate(table, "constant", "right", 1)
     return table.replace(y=np.where(table.y < 0, 0.0, table.y))
@@ -157,7 +157,7 @@ def initial_potential(
 
 def given_potential(potential: Table, grid: Grid | Table | None = None) -> Table:
     """Return a start from a given table (``NAME.pot.in``): resampled, ends continued, U(max) = 0, no ``o`` flags."""
-    table = resample(potential, as_grid(grid, potential), digits=FILE_DIGITS)
+    table = resample(potential, as_grid(grid, potential))
     table = shift_nonbonded(extrapolate_potential(table))
     return table.replace(flag=np.where(table.flag == "o", "i", table.flag))
 
@@ -236,7 +236,9 @@ def smooth(table: Table, iterations: int = 1) -> Table:
     return table.replace(y=y)
 
 
-def splinesmooth(table: Table, step: float, *, grid: Grid | Table | None = None) -> Table:
+def splinesmooth(
+    table: Table, step: float, *, grid: Grid | Table | None = None, digits: int | None = FILE_DIGITS
+) -> Table:
     """Replace a table by the least-squares cubic spline of its rows flagged ``i``.
 
     The spline has natural ends and knots at every `step` from the first to the last such row. Rows outside
@@ -246,6 +248,7 @@ def splinesmooth(table: Table, step: float, *, grid: Grid | Table | None = None)
         table: the input.
         step: distance of the knots.
         grid: points of the result; the table's own when omitted.
+        digits: significant digits of the result, those of VOTCA's files; None for full precision.
 
     Raises:
         VotcaError: no row is flagged ``i``, or the rows do not determine the spline.
@@ -255,7 +258,7 @@ def splinesmooth(table: Table, step: float, *, grid: Grid | Table | None = None)
         raise VotcaError("splinesmooth: no row is flagged i; flag the rows that hold valid values")
     inner = Table(table.x[valid], table.y[valid], table.flag[valid])
     knots = (float(inner.x[0]), float(step), float(inner.x[-1]))
-    return resample(inner, as_grid(grid, table), "cubic", fit_grid=knots)
+    return resample(inner, as_grid(grid, table), "cubic", fit_grid=knots, digits=digits)
 
 
 def scale(table: Table, factor: float) -> Table:

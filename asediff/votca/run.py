@@ -221,7 +221,7 @@ class _Run:
             result, pressure = result
         new: dict[str, Table] = {}
         if not isinstance(result, Mapping) and self.mappings:
-            result = map_frames(self.mappings, result)
+            result = map_frames(result, self.mappings)
         for item in self.settings.interactions:
             if isinstance(result, Mapping):
                 if item.name not in result:

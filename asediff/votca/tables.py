@@ -173,12 +173,13 @@ def grid_points(minimum: float, step: float, maximum: float) -> FloatArray:
 def as_grid(grid: Grid | Table | None, fallback: Table | None = None) -> FloatArray:
     """Return grid points from an array of points, ``(min, step, max)``, ``"min:step:max"`` or a table.
 
-    Without a grid, the fallback's own uniform grid is generated anew, free of the rounding of its file.
+    Uniform points are generated anew from their ends, free of the rounding of a file, as VOTCA would: whether
+    a row on the border of a table counts as inside depends on it. Without a grid the fallback's is taken.
     """
     if grid is None and fallback is not None:
-        return grid_points(fallback.x[0], uniform_step(fallback.x), fallback.x[-1])
+        grid = fallback
     if isinstance(grid, Table):
-        return grid.x.copy()
+        return _regenerated(grid.x)
     if isinstance(grid, str):
         parts = grid.split(":")
         if len(parts) != 3:
@@ -189,7 +190,15 @@ def as_grid(grid: Grid | Table | None, fallback: Table | None = None) -> FloatAr
     points = np.array(grid, dtype=np.float64).reshape(-1)
     if len(points) < 2 or (np.diff(points) <= 0).any():
         raise VotcaError("grid: points must increase and be at least two; or give (min, step, max)")
-    return points
+    return _regenerated(points)
+
+
+def _regenerated(points: FloatArray) -> FloatArray:
+    if len(points) < 2:
+        return points.copy()
+    step = (points[-1] - points[0]) / (len(points) - 1)
+    new = grid_points(points[0], step, points[-1])
+    return new if len(new) == len(points) and np.abs(new - points).max() < 1e-6 * step else points.copy()
 
 
 def read_table(path: str | PathLike[str], *, uniform: bool = True, sloppy: bool = False) -> Table:

@@ -86,7 +86,7 @@ def _updated(
             update = smooth(update).rounded(SCRIPT_DIGITS)
         return update
     if task == "splinesmooth":
-        return splinesmooth(update, float(item.splinesmooth_step or 0), grid=item.grid).rounded(FILE_DIGITS)
+        return splinesmooth(update, float(item.splinesmooth_step or 0), grid=item.grid)
     if task == "extrapolate":
         return extrapolate_potential(update, item.extrapolate_points)
     if task == "shift":
@@ -123,7 +123,7 @@ def _pressure_corrected(
             options.max_A,
         )
     ramp = save(folder, f"{item.name}.pressure_correction", ramp)
-    return add(update, resample(ramp, item.grid, digits=FILE_DIGITS))
+    return add(update, resample(ramp, item.grid))
 
 
 def measure_convergence(item: Interaction, main: Path, folder: Path, potential: Table) -> float:
@@ -136,7 +136,7 @@ def measure_convergence(item: Interaction, main: Path, folder: Path, potential: 
             path = folder / f"{item.name}.dist.tgt"
             target = read_table(path) if path.is_file() else target_table(item, main, folder)
             new = read_table(folder / f"{item.name}.dist.new")
-            new = resample(new, item.grid, digits=FILE_DIGITS)
+            new = resample(new, item.grid)
             difference = convergence(target, new, int(norm))
         text = f"{difference:.{SCRIPT_DIGITS}g}"
         (folder / f"{item.name}.{what}.conv").write_text(text + "\n")

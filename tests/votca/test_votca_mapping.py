@@ -29,7 +29,7 @@ def test_beads_are_weighted_centres_of_whole_molecules(water):
     broken = frame.copy()
     broken.wrap()
     for atoms in (frame, broken):
-        beads = votca.map_frames(water, atoms)[0]
+        beads = votca.map_frames(atoms, water)[0]
         np.testing.assert_allclose(beads.positions % 10, [[0.05, 9.85, 1], [3.05, 9.85, 1]])
         assert beads.arrays["bead_type"].tolist() == ["W", "W"]
         assert beads.get_masses()[0] == pytest.approx(18.015, abs=0.01)
@@ -37,7 +37,7 @@ def test_beads_are_weighted_centres_of_whole_molecules(water):
 
 
 def test_rdf_of_mapped_frames_finds_the_bead_type(water):
-    beads = votca.map_frames(water, molecules())
+    beads = votca.map_frames(molecules(), water)
     g = votca.rdf(beads, (0.5, 0.5, 4.5), "W", "W")
     assert np.flatnonzero(g.y).tolist() == [5]
 
@@ -53,7 +53,7 @@ def test_two_kinds_are_told_apart_by_residue_name(water, tmp_path):
     frame = molecules(1) + Atoms("Na", positions=[[5, 5, 5]])
     frame.set_array("residuenumbers", np.array([1, 1, 1, 2]))
     frame.set_array("residuenames", np.array(["SOL", "SOL", "SOL", "NA"]))
-    beads = votca.map_frames([water, ion], frame)[0]
+    beads = votca.map_frames(frame, [water, ion])[0]
     assert beads.arrays["bead_type"].tolist() == ["W", "I"]
     assert beads.numbers.tolist() == [1, 2]
     np.testing.assert_allclose(beads.positions[1], [5, 5, 5])
@@ -61,22 +61,22 @@ def test_two_kinds_are_told_apart_by_residue_name(water, tmp_path):
 
 def test_a_mapping_that_does_not_match_the_trajectory_is_named(water):
     with pytest.raises(VotcaError, match=r"water.xml: frame 1 has 5 atoms, which is no multiple of the 3 atoms"):
-        votca.map_frames(water, molecules()[:5])
+        votca.map_frames(molecules()[:5], water)
     swapped = molecules()[[1, 0, 2, 3, 4, 5]]
     with pytest.raises(VotcaError, match=r"atom 1 is 'H', the mapping of 'SOL' expects 'OW'"):
-        votca.map_frames(water, swapped)
+        votca.map_frames(swapped, water)
     named = molecules()
     named.set_array("residuenumbers", np.array([1, 1, 1, 1, 2, 2]))
     with pytest.raises(VotcaError, match="the molecule at atom 1 has 4 atoms"):
-        votca.map_frames(water, named)
+        votca.map_frames(named, water)
     named.set_array("residuenumbers", np.array([1, 1, 1, 2, 2, 2]))
     named.set_array("residuenames", np.array(["ETH"] * 6))
     with pytest.raises(VotcaError, match="molecule 'ETH' at atom 1; the mappings are for SOL"):
-        votca.map_frames(water, named)
+        votca.map_frames(named, water)
     torn = molecules()
     torn.positions[1] += [4, 0, 0]
     with pytest.raises(VotcaError, match="half of the box"):
-        votca.map_frames(water, torn)
+        votca.map_frames(torn, water)
 
 
 @pytest.mark.parametrize(
