@@ -1,1 +1,110 @@
 """asediff: learn pair potentials by differentiating through molecular dynamics."""
+
+from asediff import lattices
+from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+from asediff.calculator import AsediffCalculator
+from asediff.curves import read_curve
+from asediff.engines import DiluteEngine, Engine, LammpsEngine, TorchEngine
+from asediff.fitting import (
+    IBI,
+    IHNC,
+    IMC,
+    BoltzmannPretraining,
+    DiffSim,
+    FitResult,
+    GaussNewton,
+    RelativeEntropy,
+    Reweighting,
+    fit,
+)
+from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
+from asediff.losses import L2, JensenShannon, WeightedL2
+from asediff.measurement import Deviation, Measurement
+from asediff.observables import RDF, Observable, Pressure
+from asediff.potentials import (
+    ForceShifted,
+    LennardJones,
+    ModifiedMorse,
+    NeuralRadial,
+    PairPotential,
+    Potential,
+    Radial,
+    Repulsion,
+    Shifted,
+    Switched,
+    TabulatedRadial,
+    TemperatureDependent,
+    Truncated,
+    load_potential,
+    save_potential,
+)
+from asediff.simulate import InstabilityError, simulate
+from asediff.system import System
+from asediff.tables import PairTable, read_tables, spline_tables, write_tables
+from asediff.targets import StatePoint, Target
+from asediff.trajectory import Trajectory
+from asediff.verify import VerifyReport, verify_export
+
+__all__ = [
+    "IBI",
+    "IHNC",
+    "IMC",
+    "L2",
+    "RDF",
+    "Adjoint",
+    "AsediffCalculator",
+    "BacksolveAdjoint",
+    "BoltzmannPretraining",
+    "CheckpointAdjoint",
+    "Deviation",
+    "DiffSim",
+    "DiluteEngine",
+    "DirectAdjoint",
+    "Engine",
+    "FitResult",
+    "ForceShifted",
+    "GaussNewton",
+    "InstabilityError",
+    "Integrator",
+    "JensenShannon",
+    "LammpsEngine",
+    "Langevin",
+    "LennardJones",
+    "Measurement",
+    "ModifiedMorse",
+    "NeuralRadial",
+    "NoseHooverChain",
+    "Observable",
+    "PairPotential",
+    "PairTable",
+    "Potential",
+    "Pressure",
+    "Radial",
+    "RelativeEntropy",
+    "Repulsion",
+    "ReversibleAdjoint",
+    "Reweighting",
+    "Shifted",
+    "StatePoint",
+    "Switched",
+    "System",
+    "TabulatedRadial",
+    "Target",
+    "TemperatureDependent",
+    "TorchEngine",
+    "Trajectory",
+    "Truncated",
+    "VelocityVerlet",
+    "VerifyReport",
+    "WeightedL2",
+    "fit",
+    "lattices",
+    "load_potential",
+    "read_curve",
+    "read_tables",
+    "save_potential",
+    "simulate",
+    "spline_tables",
+    "verify_export",
+    "write_tables",
+]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from asediff.fitting.api import CHECKPOINT, fit, validate
 from asediff.fitting.result import FitResult
 from asediff.lammps import LammpsRun, find_lmp
 from asediff.report import Evidence, deviation_rows, write_report
+from asediff.targets import StatePoint
 
 CONFIG = "config.yaml"
 OWN = (CONFIG, CHECKPOINT, "potential.pt")
@@ -95,15 +96,12 @@ def check_engine(config: Config) -> None:
         find_lmp()
 
 
-def run_fit(
-    prepared: Plan, folder: Path, *, title: str, resume: bool, progress: bool, say: Callable[[str], None]
-) -> Outcome:
+def run_fit(prepared: Plan, folder: Path, *, resume: bool, progress: bool, say: Callable[[str], None]) -> Outcome:
     """Fit, run independently, export, verify and report.
 
     Args:
         prepared: of the result folder.
         folder: the result folder.
-        title: of the report.
         resume: go on from the checkpoint.
         progress: show a progress bar.
         say: takes lines for the user.
@@ -121,14 +119,20 @@ def run_fit(
     )
     result.save(folder)
     say(f"fit: {result.stopped} in {result.wall_seconds:.1f} s")
-    evidence = evaluate(prepared, result, folder, title=title, say=say)
+    evidence = evaluate(prepared, result, folder, say=say)
     evidence.result.save(folder)
     report = write_report(folder, evidence)
     (folder / "verdict.json").write_text(json.dumps(verdict(evidence), indent=2) + "\n")
     return Outcome(evidence, report, folder)
 
 
-def evaluate(prepared: Plan, result: FitResult, folder: Path, *, title: str, say: Callable[[str], None]) -> Evidence:
+def title_of(points: Sequence[StatePoint]) -> str:
+    """What was fitted, in a few words: species and state points."""
+    symbols = dict.fromkeys(symbol for point in points for symbol in point.system.get_chemical_symbols())
+    return f"Pair potential of {'-'.join(symbols)} at {', '.join(point.name for point in points)}"
+
+
+def evaluate(prepared: Plan, result: FitResult, folder: Path, *, say: Callable[[str], None]) -> Evidence:
     """Independent runs in asediff and, if configured, in LAMMPS with the exported files, which are verified."""
     config, points = prepared.config, prepared.plain_points
     arguments = engine_arguments(config)
@@ -141,7 +145,12 @@ def evaluate(prepared: Plan, result: FitResult, folder: Path, *, title: str, say
     seconds = time.perf_counter() - began
     result = dataclasses.replace(result, state_points=points, measurements=measurements, validation_seconds=seconds)
     say(f"independent run in asediff: {seconds:.1f} s")
-    facts: dict[str, Any] = {"title": title, "result": result, "units": config.units, "configuration": to_yaml(config)}
+    facts: dict[str, Any] = {
+        "title": title_of(points),
+        "result": result,
+        "units": config.units,
+        "configuration": to_yaml(config),
+    }
     if config.validation.kind != "lammps":  # type: ignore[attr-defined]
         return Evidence(**facts)
     began = time.perf_counter()

@@ -36,7 +36,7 @@ class Run:
     errors: NDArray[np.float64] | None = None
 
 
-def new_axes(width: float = 6.4, height: float = 3.6) -> Axes:
+def new_axes(width: float = 5.2, height: float = 3.6) -> Axes:
     """Axes of a new figure of this size in inches, styled like all of asediff's."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

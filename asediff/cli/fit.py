@@ -69,8 +69,13 @@ def handle(options: argparse.Namespace) -> int:
         return _finish(None, Path(), folder, options)
     if options.input is None:
         raise ConfigError(f"--output {folder}: holds no fit to resume; give the input as well")
-    config, base = configuration(options)
-    return _finish(config, base, folder, options)
+    try:
+        config, base = configuration(options)
+        return _finish(config, base, folder, options)
+    except ConfigError as error:
+        if is_configuration(options.input):
+            raise
+        raise ConfigError(_in_options(str(error))) from error
 
 
 def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
@@ -80,7 +85,7 @@ def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
         ConfigError: it cannot be used.
     """
     path = Path(options.input)
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if is_configuration(path):
         data, base, source = read_yaml(path), path.parent, str(path)
     else:
         data, base, source = _of_curve(path), Path(), "options"
@@ -102,6 +107,23 @@ def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
     return parse(override(data, [*assignments, *options.assignments]), source), base
 
 
+def is_configuration(path: str | Path) -> bool:
+    """Whether an input is a configuration rather than a curve, by its name."""
+    return Path(path).suffix.lower() in (".yaml", ".yml")
+
+
+def _in_options(message: str) -> str:
+    """An error about the configuration in terms of the options that made it."""
+    for prefix in ("options: ", "state_points[0].targets[0].file: ", "state_points[0].targets[0]: "):
+        message = message.removeprefix(prefix)
+    if message.startswith("state_points[0]: temperature_K, kT: neither"):
+        return "--temperature: missing; give the temperature in kelvin, or --kT"
+    for name, path in SHORTCUTS.items():
+        if message.startswith(f"{path}:"):
+            return f"--{name.replace('_', '-')}{message.removeprefix(path)}"
+    return message
+
+
 def _of_curve(path: Path) -> dict[str, Any]:
     return {"system": {}, "state_points": [{"targets": [{"file": str(path)}]}]}
 
@@ -113,15 +135,13 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
         outcome = run_fit(
             prepared,
             folder,
-            title=", ".join(point.name for point in prepared.state_points),
             resume=options.resume,
             progress=is_terminal() and not options.quiet,
             say=say,
         )
     except KeyboardInterrupt:
-        kept = (
-            "the last checkpoint is kept" if (folder / CHECKPOINT).is_file() else "no checkpoint had been written yet"
-        )
+        there = (folder / CHECKPOINT).is_file()
+        kept = "the last checkpoint is kept" if there else "no checkpoint had been written yet"
         raise Interrupted(f"{kept}; go on with: asediff fit --resume --output {folder}") from None
     tell(outcome)
     return 0 if outcome.verified else 1

@@ -271,7 +271,7 @@ def mass_of(config: Config, symbol: str, k: int) -> float:
     if config.units == "lj":
         return 1.0
     if symbol == "X":
-        raise ConfigError("system.mass: missing for beads without a name; give the mass in amu, or a chemical symbol")
+        raise ConfigError("system.mass: missing for nameless beads; give the mass in amu, or a chemical symbol")
     return float(atomic_masses[atomic_numbers[symbol]])
 
 

@@ -1,0 +1,52 @@
+# Every target sets up its own virtual environment; nothing but Python >= 3.11, pip and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.asediff-ready
+# Threads are chosen by asediff; libraries that start their own get one each.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test slow lint format types layers examples bench ci clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
+	$(BIN)/python -m asediff.demo
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest
+
+slow: $(READY)  ## the long physics tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)  ## mypy
+	$(BIN)/mypy
+
+layers: $(READY)  ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+examples: $(READY)  ## run the examples and the README's code
+	$(BIN)/python -m pytest -q tests/test_documents.py
+
+bench: $(READY)  ## measure asediff beside LAMMPS
+	$(BIN)/python -m tests.benchmarks
+
+ci: $(READY)  ## everything that must pass
+	.ci/run
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo
