@@ -24,6 +24,7 @@ TEMPERATURE_K = 300.0
 DENSITY_G_CM3 = 0.997
 N_MOLECULES = 216
 R_MAX = 9.0
+CURVE = "spce_water.csv"
 
 
 def reference_curve(path: Path, *, steps: int, workdir: Path) -> float:
@@ -68,23 +69,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     began = time.perf_counter()
     folder = Path(options.output)
+    if folder.exists() and not (folder / CURVE).is_file() and any(folder.iterdir()):
+        parser.error(f"--output {folder}: exists and holds no demonstration; choose another folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    say(
-        f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {options.reference_steps * 2e-6:.2f} ns in LAMMPS"
-    )
-    error = reference_curve(folder / "spce_water.csv", steps=options.reference_steps, workdir=folder / "spce")
+    nanoseconds = 2e-6 * options.reference_steps
+    say(f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {nanoseconds:.2f} ns in LAMMPS")
+    error = reference_curve(folder / CURVE, steps=options.reference_steps, workdir=folder / "spce")
     for dump in (folder / "spce").rglob("*.dump"):
         dump.unlink()
-    say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / 'spce_water.csv'}")
+    say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / CURVE}")
     say("2/3  a neural pair potential for one bead per molecule, by differentiating through the dynamics")
     config = parse(
         {
             "units": "real",
             "system": {"symbol": "O", "mass": WATER_MASS, "mass_density": DENSITY_G_CM3, "n_atoms": 400},
-            "state_points": [
-                {"name": "water at 300 K", "temperature_K": TEMPERATURE_K, "targets": [{"file": "spce_water.csv"}]}
-            ],
+            "state_points": [{"name": "water at 300 K", "temperature_K": TEMPERATURE_K, "targets": [{"file": CURVE}]}],
             "method": {"epochs": options.epochs},
             "validation": {"kind": "lammps", "steps": options.steps, "equilibration_steps": 3_000},
         }

@@ -1,5 +1,7 @@
 """Write a potential as a LAMMPS table, and let LAMMPS prove that it computes the same energies, forces and pressure."""
 
+from ase import units
+
 from asediff import (
     LennardJones,
     NoseHooverChain,
@@ -17,7 +19,7 @@ atoms = lattices.fcc("Ar", mass_density=1.37, cells=4)
 start = System.from_atoms(atoms).thermalized(temperature_K=90.0, seed=1)
 liquid = simulate(start, potential, NoseHooverChain(timestep=0.2, temperature_K=90.0), steps=500, save_every=50)
 
-kT = 90.0 * 8.617333e-5
+kT = 90.0 * units.kB  # eV
 tables = spline_tables(potential.tabulate(liquid.system, kT), refine=2)
 write_tables("argon.table", tables, "real")
 report = verify_export("argon.table", potential, liquid, kT=kT)
