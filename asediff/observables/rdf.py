@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from asediff._system_checks import periodic_heights
-from asediff.kernels import cpu_rdf, reference_rdf
+from asediff.kernels import cpu_rdf, torch_rdf
 from asediff.kernels.shells import ShellGrid, shell_quadrature
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
@@ -124,7 +124,7 @@ class RDF(Observable):
         positions, system = frames_of(trajectory)
         normalisation = self._normalisation(system).to(positions)
         types, channels = self._selection(system)
-        kernels = cpu_rdf if positions.device.type == "cpu" else reference_rdf
+        kernels = cpu_rdf if positions.device.type == "cpu" else torch_rdf
         counts = kernels.smeared_counts(positions, system.cell, system.offsets, types, channels, self.grid)
         return counts[:, :, 0] * normalisation
 
