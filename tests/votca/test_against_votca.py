@@ -196,3 +196,30 @@ def test_rdf_of_a_trajectory(tmp_path):
     for first, second, low in pairs:
         ours = votca.rdf(frames[1:], (low, 0.01, 0.9), first, second, length_scale=0.1)
         agree(ours, read_table(tmp_path / f"{first}{second}.dist.new"), FILE)
+
+
+def test_rdf_of_mapped_molecules(tmp_path):
+    rng, n, edge = np.random.default_rng(6), 60, 19.0
+    centres = rng.random((n, 1, 3)) * edge
+    positions = (centres + np.concatenate([np.zeros((n, 1, 3)), 0.5 * rng.normal(size=(n, 2, 3))], axis=1)) % edge
+    lines = ["water", str(3 * n)]
+    for i, p in enumerate(positions.reshape(-1, 3) / 10):
+        name = ("OW", "HW1", "HW2")[i % 3]
+        lines.append(f"{i // 3 + 1:5d}SOL  {name:>5s}{i + 1:5d}{p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}")
+    lines.append(f"{edge / 10:10.5f}{edge / 10:10.5f}{edge / 10:10.5f}")
+    (tmp_path / "w.gro").write_text("\n".join(lines) + "\n")
+    molecules = f'<clear/><define name="SOL" first="1" nbeads="3" nmols="{n}"/>'
+    (tmp_path / "top.xml").write_text(f'<topology base="w.gro"><molecules>{molecules}</molecules></topology>')
+    (tmp_path / "water.xml").write_text(
+        """<cg_molecule><name>SOL</name><ident>SOL</ident><topology><cg_beads><cg_bead><name>W</name><type>W</type>
+        <mapping>A</mapping><beads>1:SOL:OW 1:SOL:HW1 1:SOL:HW2</beads></cg_bead></cg_beads></topology>
+        <maps><map><name>A</name><weights>16 1 1</weights></map></maps></cg_molecule>"""
+    )
+    (tmp_path / "s.xml").write_text(
+        """<cg><non-bonded><name>WW</name><type1>W</type1><type2>W</type2><min>0</min><max>0.9</max>
+        <step>0.02</step></non-bonded></cg>"""
+    )
+    command = ["csg_stat", "--options", "s.xml", "--top", "top.xml", "--trj", "w.gro", "--cg", "water.xml"]
+    run(tmp_path, *command)
+    beads = votca.map_frames(votca.read_frames(tmp_path / "w.gro"), tmp_path / "water.xml")
+    agree(votca.rdf(beads, (0, 0.02, 0.9), "W", "W"), read_table(tmp_path / "WW.dist.new"), FILE)
