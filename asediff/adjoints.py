@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from asediff.integrators import State, Stepper
 
@@ -279,6 +278,15 @@ class _Backsolve(_StepBack):
         return list(gradients[:3]), list(gradients[3:])
 
 
+def refuse_second_derivative() -> None:
+    """Raise a RuntimeError when a backward pass is asked for a graph of itself (create_graph=True).
+
+    Nothing but `DirectAdjoint` has one; autograd would silently leave a part of the second derivative out.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("adjoint: this one is differentiable once; use DirectAdjoint for second derivatives")
+
+
 class _StepsFunction(torch.autograd.Function):
     """The boundary to autograd: one node for the whole chain of steps."""
 
@@ -298,8 +306,8 @@ class _StepsFunction(torch.autograd.Function):
         return *recording.frames, *(t.clone() for t in recording.final)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        refuse_second_derivative()
         frames, cotangent = gradients[:3], list(gradients[3:])
         problem: Problem = ctx.problem
         totals = [torch.zeros_like(p) for p in problem.parameters]

@@ -124,7 +124,7 @@ def check_gradient(
     loss: Callable[[], Tensor],
     parameters: Sequence[Tensor],
     *,
-    step: float = 1e-5,
+    step: float = 1e-6,
     tolerance: float = 1e-6,
     n_directions: int = 3,
     seed: int = 0,
@@ -132,7 +132,8 @@ def check_gradient(
     """Check the gradient of a loss against five-point central differences along random directions.
 
     The first direction is that of the gradient itself, the others are random. Truncation that makes forces jump at the
-    cutoff spoils finite differences, not the gradient: check with a smooth potential.
+    cutoff spoils finite differences, not the gradient: check with a smooth potential. Tabulated potentials have a
+    continuous second derivative and no more, so differences through dynamics converge with the first power of the step.
 
     Args:
         loss: computes the loss (one number) from the parameters as they stand, the same way at each call.
