@@ -156,8 +156,8 @@ class NewtonMethod(Method):
         trust_radius: the change is scaled down so that no row changes by more than this many kT.
         g_floor: rows where neither the target nor the run exceeds it belong to the core.
         core: continued anew in each iteration from the first sampled row.
-        damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full steps
-            far from the targets, averaging over runs close to them.
+        damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full
+            steps far from the targets, averaging over runs close to them.
         cutoff: of the potential, length; default the last bin centre.
         stop_within_noise: end when all targets are met within the error bars of the runs.
     """
@@ -214,6 +214,11 @@ class NewtonMethod(Method):
 
     def _solve(self, problem: NewtonProblem) -> FloatArray:
         matrix, right = self.equations(problem)
+        if not np.trace(matrix) > 0:
+            raise ValueError(
+                "potential: no pair was found at any distance that the targets allow, so the runs tell nothing; "
+                "check the start potential and the targets"
+            )
         constraints = [
             (s.statistics.response(problem.basis).pressure.numpy(), float(p.pressure) - s.measurement.pressure)
             for s, p in zip(problem.samples, problem.state_points, strict=True)
