@@ -1,4 +1,4 @@
-"""The boundary between torch and the fused CPU kernels: one autograd node for a whole run of a pair potential."""
+"""The boundary between torch and the fused kernels: one autograd node for a whole run of a pair potential."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint
+from asediff.fused_cuda import FusedFailure, cuda_run, has_triton
 from asediff.integrators import ChainStepper, LangevinStepper, State, Stepper
 from asediff.kernels import arrays
 from asediff.splines import PairSpline
 from asediff.system import System
 
-
-class FusedFailure(ArithmeticError):  # noqa: N818
-    """A step of a fused run left a state that is not finite; `step` is its number in the run."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"step {step} left a state that is not finite")
-        self.step = step
+__all__ = ["FusedFailure", "fused_run", "is_fused"]
 
 
 def is_fused(system: System, adjoint: Adjoint) -> bool:
     """Whether a pair potential on this system, differentiated this way, runs in the fused kernels."""
     floating = system.dtype in (torch.float32, torch.float64)
-    return system.device.type == "cpu" and floating and isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
+    fitting = floating and isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
+    return fitting and (system.device.type == "cpu" or (system.device.type == "cuda" and has_triton()))
 
 
 def fused_run(
@@ -49,6 +45,8 @@ def fused_run(
     Raises:
         FusedFailure: the atoms blew up.
     """
+    if system.device.type == "cuda":
+        return cuda_run(system, spline, stepper, start, n_steps, save_every, first_step, adjoint, skin)
     if isinstance(adjoint, ReversibleAdjoint):
         mode, snapshot_every = "reverse", adjoint.snapshot_every
     else:

@@ -15,6 +15,14 @@ from asediff.splines import PairSpline
 from asediff.system import System
 
 
+class FusedFailure(ArithmeticError):  # noqa: N818
+    """A step of a fused run left a state that is not finite; `step` is its number in the run."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"step {step} left a state that is not finite")
+        self.step = step
+
+
 def has_triton() -> bool:
     """Whether the compiler of the GPU kernels is installed."""
     return importlib.util.find_spec("triton") is not None
@@ -84,7 +92,6 @@ class _Call:
 class _CudaRun(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> Any:
-        from asediff.fused import FusedFailure
         from asediff.kernels import cuda
 
         run = cuda.rollout(
@@ -117,10 +124,9 @@ class _CudaRun(torch.autograd.Function):
 
 
 def _stepper(system: System, stepper: Stepper, first_step: int) -> arrays.Stepper:
-    n, like = system.n_systems, {"dtype": torch.float64, "device": system.device}
-    kind, friction = arrays.NVE, 0.0
-    seeds = torch.zeros(n, dtype=torch.int64, device=system.device)
-    chain_masses = torch.zeros(n, 0, **like)
+    n = system.n_systems
+    zero = torch.zeros(n, dtype=torch.float64, device=system.device)
+    kind, friction, seeds, chain_masses = arrays.NVE, 0.0, zero.to(torch.int64), zero[:, None][:, :0]
     if isinstance(stepper, ChainStepper):
         kind, chain_masses = arrays.NOSE_HOOVER, stepper.chain_masses
     elif isinstance(stepper, LangevinStepper):
@@ -128,10 +134,10 @@ def _stepper(system: System, stepper: Stepper, first_step: int) -> arrays.Steppe
     return arrays.Stepper(
         kind=kind,
         timestep=stepper.timestep,
-        kT=torch.zeros(n, **like) if stepper.kT is None else stepper.kT,
+        kT=zero if stepper.kT is None else stepper.kT,
         n_dof=stepper.n_dof,
         chain_masses=chain_masses,
-        friction=torch.full((n,), friction, **like),
+        friction=zero + friction,
         seeds=seeds,
         first_step=first_step,
     )

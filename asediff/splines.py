@@ -15,6 +15,8 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from asediff.kernels.arrays import SplineTables
+from asediff.kernels.reference import evaluate_spline
 from asediff.neighbors import Neighbors
 from asediff.system import System
 
@@ -126,18 +128,9 @@ class PairSpline:
         Returns:
             u `(...)`, energy; du/ds `(...)`, energy/length².
         """
-        inside = s < self.cutoff**2
-        position = torch.where(inside, (s - self.s_lo) / self.spacing, torch.zeros_like(s))
-        interval = position.detach().floor().clamp(0, self.n_intervals - 1).to(torch.int64)
-        t = position - interval
-        c0, c1, c2, c3 = self.coefficients[table, interval].unbind(-1)
-        below = (position < 0).detach()
-        c2 = torch.where(below, torch.zeros_like(c2), c2)
-        c3 = torch.where(below, torch.zeros_like(c3), c3)
-        energy = c0 + t * (c1 + t * (c2 + t * c3))
-        slope = (c1 + t * (2 * c2 + 3 * t * c3)) / self.spacing
-        zero = torch.zeros_like(energy)
-        return torch.where(inside, energy, zero), torch.where(inside, slope, zero)
+        tables = SplineTables(self.coefficients, self.table_index, self.s_lo, self.spacing, self.cutoff)
+        values = evaluate_spline(s, table, tables)
+        return values.energy, values.slope
 
     def pairs(self, system: System, neighbors: Neighbors) -> tuple[Tensor, Tensor, Tensor]:
         """Displacements `(n_pairs, 3)`, squared distances `(n_pairs,)` and tables `(n_pairs,)` of a half list."""

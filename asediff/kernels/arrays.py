@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
-"""A numpy array of the call's floating-point type, float64 or float32, unless said otherwise."""
+Array: TypeAlias = Any
+"""A numpy array, or a torch tensor for the kernels on other devices, of the call's floating-point type, float64 or
+float32, unless said otherwise."""
 
 NVE, NOSE_HOOVER, LANGEVIN = 0, 1, 2
 """Values of `Stepper.kind`."""

@@ -5,8 +5,8 @@ files `cuda_*.py`: lists (neighbor rows), pair (sums over rows), step (integrato
 and launches), rollout (runs), rdf (histograms). Where there is no GPU they run in Triton's interpreter on CPU tensors,
 for tests, if the environment variable TRITON_INTERPRET is 1 before this module is imported.
 
-Sums over neighbors are taken in a fixed order in boxes of fewer than 4096 atoms; larger ones sort atoms into cells in an
-order that varies, and derivatives of tables are added atomically, so both repeat to round-off only.
+Sums over neighbors are taken in a fixed order in boxes of fewer than 4096 atoms; larger ones sort atoms into cells in
+an order that varies, and derivatives of tables are added atomically, so both repeat to round-off only.
 """
 
 from __future__ import annotations

@@ -155,11 +155,11 @@ def fill_cells(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _neighbor_cell(i, n, OFFSET: tl.constexpr):  # type: ignore[no-untyped-def]
+def _neighbor_cell(i, n, offset):  # type: ignore[no-untyped-def]
     """Cell next to i with periodic images, and whether it exists: directions of one cell have no others."""
-    j = i + OFFSET
+    j = i + offset
     j = tl.where(j < 0, j + n, tl.where(j >= n, j - n, j))
-    return j, (n > 1) | (OFFSET == 0)
+    return j, (n > 1) | (offset == 0)
 
 
 @triton.jit
@@ -193,23 +193,21 @@ def rows_of_cells(  # type: ignore[no-untyped-def]
         i, j, k = _own_cell(x, y, z, box, grid, TRICLINIC)
         reach = tl.load(numbers + _REACH_2).to(x.dtype)
         count = tl.zeros([BLOCK], dtype=tl.int32)
-        for u in tl.static_range(-1, 2):
-            other_i, exists_i = _neighbor_cell(i, n_x, u)
-            for v in tl.static_range(-1, 2):
-                other_j, exists_j = _neighbor_cell(j, n_y, v)
-                for w in tl.static_range(-1, 2):
-                    other_k, exists_k = _neighbor_cell(k, n_z, w)
-                    cell = begin + (other_i * n_y + other_j) * n_z + other_k
-                    size = tl.load(cell_count + cell, mask=real, other=0)
-                    size = tl.where(exists_i & exists_j & exists_k, tl.minimum(size, cell_capacity), 0)
-                    for start in range(0, tl.max(size, 0), LANES):
-                        lane = start + tl.arange(0, LANES)
-                        listed = lane[None, :] < size[:, None]
-                        place = cell[:, None].to(tl.int64) * cell_capacity + lane[None, :]
-                        other = tl.load(cell_atoms + place, mask=listed, other=0)
-                        a, b, c = load_vector(positions, other, listed)
-                        s = _nearest_square(x[:, None] - a, y[:, None] - b, z[:, None] - c, box, TRICLINIC, False)
-                        close = listed & (s < reach) & (atom[:, None] != other)
-                        entry = other | (tl.load(types + other, mask=listed, other=0) << _ATOM_BITS)
-                        count = _append(rows, count, close, entry, atom, capacity)
+        for neighbor in range(27):
+            other_i, exists_i = _neighbor_cell(i, n_x, neighbor // 9 - 1)
+            other_j, exists_j = _neighbor_cell(j, n_y, neighbor // 3 % 3 - 1)
+            other_k, exists_k = _neighbor_cell(k, n_z, neighbor % 3 - 1)
+            cell = begin + (other_i * n_y + other_j) * n_z + other_k
+            size = tl.load(cell_count + cell, mask=real, other=0)
+            size = tl.where(exists_i & exists_j & exists_k, tl.minimum(size, cell_capacity), 0)
+            for start in range(0, tl.max(size, 0), LANES):
+                lane = start + tl.arange(0, LANES)
+                listed = lane[None, :] < size[:, None]
+                place = cell[:, None].to(tl.int64) * cell_capacity + lane[None, :]
+                other = tl.load(cell_atoms + place, mask=listed, other=0)
+                a, b, c = load_vector(positions, other, listed)
+                s = _nearest_square(x[:, None] - a, y[:, None] - b, z[:, None] - c, box, TRICLINIC, ALL_IMAGES=False)
+                close = listed & (s < reach) & (atom[:, None] != other)
+                entry = other | (tl.load(types + other, mask=listed, other=0) << _ATOM_BITS)
+                count = _append(rows, count, close, entry, atom, capacity)
         _finish(reference, row_count, needed, atom, real, x, y, z, count, capacity)

@@ -1,4 +1,4 @@
-"""Sums over neighbor rows (Triton): forces, energies, and the reverse pass, as `asediff.kernels.reference` defines them.
+"""Sums over neighbor rows (Triton): forces, energies, and their reverse pass; see `asediff.kernels.reference`.
 
 A program owns a block of atoms and walks along their rows, LANES entries at a time; no two programs write to the same
 atom. Only the derivatives of the table, which all pairs share, are collected by atomic additions in float64.

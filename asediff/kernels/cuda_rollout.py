@@ -20,7 +20,7 @@ from asediff.kernels.reference import PairGradient, lattice_inverse
 
 ROW_MULTIPLE = 32
 SPARE = 1.3
-"""Rows are made this much longer than a uniform density needs; a run that needs more is taken again with longer ones."""
+"""Rows are this much longer than a uniform density needs; a run that needs more is taken again with longer ones."""
 KEPT_SPACES = 8
 LARGEST_KEPT = 2**30
 
@@ -142,10 +142,10 @@ def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables, *, skin: 
 
 
 def pair_vjp(
-    positions: Tensor, weights: Tensor, batch: Batch, tables: SplineTables, *, skin: float = 0.0
+    positions: Tensor, batch: Batch, tables: SplineTables, w_forces: Tensor, *, skin: float = 0.0
 ) -> PairGradient:
     """Derivatives of sum_i w_i.F_i; see `asediff.kernels.reference.pair_vjp`."""
-    space = _at_rest(positions, weights, batch, tables, skin)
+    space = _at_rest(positions, w_forces, batch, tables, skin)
     space.reverse_forces(drift=False)
     result = PairGradient(space.by_positions.clone(), space.coefficient_gradient())
     _release(space)
@@ -427,9 +427,7 @@ def _set_frame(run: DeviceRollout, space: Space, at: int, frames: list[Tensor], 
     if not saved and not last:
         return False
     k = at // run.save_every - 1
-    for target, by_frames, by_final in zip(
-        (space.frame_positions, space.frame_velocities), frames, final, strict=True
-    ):
+    for target, by_frames, by_final in zip((space.frame_positions, space.frame_velocities), frames, final, strict=True):
         if saved and last:
             torch.add(by_frames[k], by_final, out=target)
         else:

@@ -150,7 +150,8 @@ class Space:
         self.first_step = torch.zeros(1, dtype=torch.int64, device=device)
 
         self.positions, self.velocities, self.forces, self.reference = (real(n, 3) for _ in range(4))
-        self.chain, self.scales, self.kinetic = double(n_systems, 2, shape.tchain), double(n_systems, 2), double(n_systems)
+        self.chain, self.scales = double(n_systems, 2, shape.tchain), double(n_systems, 2)
+        self.kinetic = double(n_systems)
         self.block_kinetic, self.counter = double(self.n_blocks), torch.zeros(3, dtype=torch.int64, device=device)
         self.rows, self.row_count, self.moved = whole(n, shape.capacity), whole(n), whole(n_systems)
         self.needed, self.failed = whole(2), torch.full((1,), NEVER, dtype=torch.int64, device=device)

@@ -23,18 +23,20 @@ from asediff.kernels.arrays import Batch, PairForces, SplineTables
 
 
 class SplineValues(NamedTuple):
-    """A spline and its derivatives with respect to s, and where in the table they come from; all `(...)`."""
+    """A spline and its derivatives with respect to s, and where in the table they come from; all `(...)`.
+
+    The place in the interval is negative below s_lo and means nothing beyond the cutoff.
+    """
 
     energy: Tensor
     slope: Tensor
     curvature: Tensor
     interval: Tensor
     fraction: Tensor
-    inside: Tensor
 
 
 class PairGradient(NamedTuple):
-    """Derivatives of sum_i w_i.F_i.
+    """Derivatives of a loss.
 
     Attributes:
         positions: `(n_atoms, 3)`.
@@ -63,8 +65,9 @@ def evaluate_spline(s: Tensor, table: Tensor, tables: SplineTables) -> SplineVal
     energy = c0 + t * (c1 + t * (c2 + t * c3))
     slope = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) / tables.spacing
     curvature = (2.0 * c2 + 6.0 * t * c3) / tables.spacing**2
-    values = (torch.where(inside, value, torch.zeros_like(value)) for value in (energy, slope, curvature))
-    return SplineValues(*values, interval, t, inside)
+    zero = torch.zeros_like(energy)
+    energy, slope, curvature = (torch.where(inside, value, zero) for value in (energy, slope, curvature))
+    return SplineValues(energy, slope, curvature, interval, t)
 
 
 def lattice_inverse(cell: Tensor, pbc: Tensor) -> Tensor:
@@ -126,27 +129,51 @@ def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables) -> PairFo
     return PairForces(energy, forces, virial)
 
 
-def pair_vjp(positions: Tensor, weights: Tensor, batch: Batch, tables: SplineTables) -> PairGradient:
-    """Derivatives of sum_i w_i.F_i with respect to the positions (a Hessian-vector product) and the coefficients.
+def pair_vjp(
+    positions: Tensor,
+    batch: Batch,
+    tables: SplineTables,
+    w_forces: Tensor,
+    w_energy: Tensor | None = None,
+    w_virial: Tensor | None = None,
+) -> PairGradient:
+    """Reverse pass of `pair_forces`.
 
     Args:
         positions: `(n_atoms, 3)`, length.
-        weights: `(n_atoms, 3)`, w.
         batch: the systems.
         tables: the pair potentials.
+        w_forces: `(n_atoms, 3)`, dL/dforces; the result is then a Hessian-vector product.
+        w_energy: `(n_systems,)`, dL/denergy; default zero.
+        w_virial: `(n_systems, 3, 3)`, dL/dvirial; default zero.
     """
-    first, second, _, d, table = _pairs_within(positions, batch, tables)
+    first, second, system, d, table = _pairs_within(positions, batch, tables)
     values = evaluate_spline((d * d).sum(-1), table, tables)
-    difference = weights[first] - weights[second]
-    along = (difference * d).sum(-1)
-    on_first = -2.0 * (values.slope[:, None] * difference + (2.0 * values.curvature * along)[:, None] * d)
+    by_energy = positions.new_zeros(batch.n_systems) if w_energy is None else w_energy
+    by_virial = positions.new_zeros(batch.n_systems, 3, 3) if w_virial is None else w_virial
+    by_energy, by_virial = by_energy[system], by_virial[system]
+
+    # a pair adds by_energy u + a phi to the loss, with a = -2 u' and phi = w_ij.d + d.B.d
+    difference = w_forces[first] - w_forces[second]
+    phi = (difference * d).sum(-1) + torch.einsum("pa,pab,pb->p", d, by_virial, d)
+    by_phi = difference + torch.einsum("pab,pb->pa", by_virial + by_virial.transpose(1, 2), d)
+    along = 2.0 * by_energy * values.slope - 4.0 * values.curvature * phi
+    on_first = along[:, None] * d - 2.0 * values.slope[:, None] * by_phi
     by_positions = torch.zeros_like(positions).index_add(0, first, on_first).index_add(0, second, -on_first)
 
-    # du/ds is linear in c1..c3; the continuation below s_lo knows c1 only
-    t = values.fraction
-    curved = torch.where(values.inside & (t >= 0), t, torch.zeros_like(t))
-    by_slope = torch.where(values.inside, -2.0 * along / tables.spacing, torch.zeros_like(along))
-    parts = torch.stack([torch.zeros_like(t), by_slope, 2.0 * curved * by_slope, 3.0 * curved**2 * by_slope], -1)
+    # u = sum_k c_k t^k, and u' is its derivative; the continuation below s_lo knows c0 and c1 only
+    t, zero = values.fraction, torch.zeros_like(phi)
+    curved = torch.where(t >= 0, t, zero)
+    by_slope = -2.0 / tables.spacing * phi
+    parts = torch.stack(
+        [
+            by_energy,
+            by_energy * t + by_slope,
+            by_energy * curved**2 + 2.0 * curved * by_slope,
+            by_energy * curved**3 + 3.0 * curved**2 * by_slope,
+        ],
+        dim=-1,
+    )
     n_intervals = tables.coefficients.shape[1]
     by_coefficients = torch.zeros_like(tables.coefficients).reshape(-1, 4)
     by_coefficients = by_coefficients.index_add(0, table * n_intervals + values.interval, parts)
