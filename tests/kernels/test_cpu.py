@@ -1,0 +1,334 @@
+import numpy as np
+import pytest
+from brute_force import batch, lattice, run, stepper, tables
+from scipy.interpolate import CubicSpline
+
+from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
+from asediff.kernels.cpu import pair_forces, rollout, rollout_vjp, set_num_threads
+
+KINDS = [NVE, NOSE_HOOVER, LANGEVIN]
+NAMES = {NVE: "nve", NOSE_HOOVER: "chain", LANGEVIN: "langevin"}
+GRADIENT_FIELDS = ("coefficients", "positions", "velocities", "chain")
+
+
+@pytest.fixture(params=KINDS, ids=NAMES.get)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    yield
+    set_num_threads(None)
+
+
+def mixed_batch():
+    """Three systems, cubic and skewed, of two types with different masses."""
+    parts = [lattice(5, 0.7), lattice(6, 0.8, [[1, 0, 0], [0.4, 1, 0], [0.1, 0, 1]], seed=1), lattice(5, 0.5, seed=2)]
+    counts = [len(x) for x, _ in parts]
+    rng = np.random.default_rng(3)
+    types = rng.integers(0, 2, sum(counts))
+    b = batch([c for _, c in parts], counts, types=types, masses=1.0 + 0.7 * types)
+    t = tables(3, table_index=((0, 1), (1, 2)), n_systems=3)
+    x = np.concatenate([x for x, _ in parts])
+    v = rng.normal(size=x.shape)
+    for s in range(3):
+        inside = slice(b.offsets[s], b.offsets[s + 1])
+        v[inside] -= np.average(v[inside], axis=0, weights=b.masses[inside])
+    return x, v, b, t
+
+
+def chain_of(b, step, seed=4):
+    return 0.3 * np.random.default_rng(seed).normal(size=(b.n_systems, 2, step.chain_masses.shape[1]))
+
+
+def weights(record, seed=5):
+    rng = np.random.default_rng(seed)
+    shapes = (
+        record.frame_positions.shape,
+        record.frame_velocities.shape,
+        record.positions.shape,
+        record.velocities.shape,
+        record.chain.shape,
+    )
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def loss(record, w):
+    values = (
+        record.frame_positions,
+        record.frame_velocities,
+        record.positions,
+        record.velocities,
+        record.chain,
+    )
+    return sum(float((a * b).sum()) for a, b in zip(values, w, strict=True))
+
+
+def test_a_run_equals_the_plain_loop(kind):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b, first_step=11)
+    chain = chain_of(b, step)
+    states = run(x, v, chain, b, t, step, 12)
+    record = rollout(x, v, chain, b, t, step, 12, 4, snapshot_every=5, skin=0.3)
+    assert record.failed_step == -1
+    # the same operations; 12 steps amplify the round-off of sums by a factor of order ten
+    close = {"rtol": 0, "atol": 1e-11}
+    for k, n in enumerate((4, 8, 12)):
+        np.testing.assert_allclose(record.frame_positions[k], states[n][0], **close)
+        np.testing.assert_allclose(record.frame_velocities[k], states[n][1], **close)
+    for k, n in enumerate((0, 5, 10)):
+        np.testing.assert_allclose(record.snapshot_positions[k], states[n][0], **close)
+        np.testing.assert_allclose(record.snapshot_velocities[k], states[n][1], **close)
+        np.testing.assert_allclose(record.snapshot_chain[k], states[n][2], **close)
+    for found, expected in zip((record.positions, record.velocities, record.chain), states[12], strict=True):
+        np.testing.assert_allclose(found, expected, **close)
+
+
+def test_thermo_is_that_of_the_frames(kind):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+    record = rollout(x, v, chain, b, t, step, 6, 3)
+    static = pair_forces(record.frame_positions, b, t)
+    np.testing.assert_allclose(record.thermo[..., 0], static.energy, rtol=1e-12)
+    trace = np.trace(static.virial, axis1=-2, axis2=-1)
+    np.testing.assert_allclose(record.thermo[..., 1], trace, rtol=0, atol=1e-10 * np.abs(trace).max())
+    kinetic = 0.5 * np.add.reduceat(b.masses[:, None] * record.velocities**2, b.offsets[:-1]).sum(-1)
+    bath = 0.5 * (step.chain_masses * record.chain[:, 1] ** 2).sum(-1)
+    if kind == NOSE_HOOVER:
+        bath += step.kT * (step.n_dof * record.chain[:, 0, 0] + record.chain[:, 0, 1:].sum(-1))
+    np.testing.assert_allclose(record.thermo[-1, :, 2], record.thermo[-1, :, 0] + kinetic + bath, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [NVE, NOSE_HOOVER], ids=NAMES.get)
+def test_energy_is_conserved_over_many_rebuilds(kind):
+    x, cell = lattice(6, 0.7)
+    b, t = batch([cell], [len(x)]), tables()
+    rng = np.random.default_rng(6)
+    v = rng.normal(size=x.shape)
+    v -= v.mean(0)
+    step = stepper(kind, b, timestep=0.001)
+    record = rollout(x, v, chain_of(b, step), b, t, step, 10_000, 50)
+    conserved = record.thermo[20:, 0, 2]
+    # far beyond the skin of 0.3. A shadow energy is conserved, so this one fluctuates by order timestep² (1e-4 of the
+    # energy of about 1 per atom) and does not drift; one pair missed in a list would be a step of that size at least.
+    assert np.abs(record.positions - x).max() > 3.0
+    assert np.abs(conserved - conserved.mean()).max() < 2e-4 * len(x)
+    assert abs(conserved[90:].mean() - conserved[:90].mean()) < 3e-5 * len(x)
+    static = pair_forces(record.positions, b, t)
+    np.testing.assert_allclose(record.thermo[-1, 0, 0], static.energy[0], rtol=1e-11)
+
+
+@pytest.mark.parametrize("mode", ["stored", "replay", "reverse"])
+def test_gradient_equals_central_differences(kind, mode):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+
+    def forward(x, v, chain, coefficients, snapshot_every=0):
+        return rollout(
+            x, v, chain, b, t._replace(coefficients=coefficients), step, 24, 8, snapshot_every=snapshot_every
+        )
+
+    record = forward(x, v, chain, t.coefficients, snapshot_every=1 if mode == "stored" else 5)
+    w = weights(record)
+    gradient = rollout_vjp(record, *w, mode=mode)
+    start = [t.coefficients, x, v, chain]
+    rng = np.random.default_rng(8)
+    smooth = t.coefficients * (1.0 + 0.3 * np.sin(np.arange(t.coefficients.shape[1]) / 60.0))[None, :, None]
+    for k, name in enumerate(GRADIENT_FIELDS):
+        if start[k].size == 0:
+            continue
+        along = smooth if k == 0 else rng.normal(size=start[k].shape)
+        # small steps, for the third derivative of a cubic spline jumps at every knot that a pair crosses
+        h, values = 1e-6, []
+        for sign in (1, -1):
+            moved = list(start)
+            moved[k] = start[k] + sign * h * along
+            values.append(loss(forward(moved[1], moved[2], moved[3], moved[0]), w))
+        slope = (values[0] - values[1]) / (2 * h)
+        found = getattr(gradient, name)
+        scale = np.sqrt((found**2).sum() * (along**2).sum())
+        np.testing.assert_allclose((found * along).sum(), slope, rtol=1e-6, atol=1e-8 * scale, err_msg=name)
+
+
+def test_the_modes_agree(kind):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b, first_step=3)
+    chain = chain_of(b, step)
+    stored = rollout(x, v, chain, b, t, step, 40, 10, snapshot_every=1)
+    w = weights(stored)
+    expected = rollout_vjp(stored, *w, mode="stored")
+    for mode, every in [("replay", 1), ("replay", 7), ("replay", 0), ("reverse", 9), ("reverse", 0)]:
+        record = rollout(x, v, chain, b, t, step, 40, 10, snapshot_every=every)
+        found = rollout_vjp(record, *w, mode=mode)
+        for name in GRADIENT_FIELDS:
+            a, e = getattr(found, name), getattr(expected, name)
+            limit = 1e-10 * np.abs(e).max(initial=0.0)
+            np.testing.assert_allclose(a, e, rtol=0, atol=limit, err_msg=f"{mode} {every} {name}")
+
+
+def test_a_batch_equals_its_members(kind):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+    record = rollout(x, v, chain, b, t, step, 20, 5, snapshot_every=4)
+    w = weights(record)
+    gradient = rollout_vjp(record, *w)
+    coefficients = np.zeros_like(gradient.coefficients)
+    for s in range(3):
+        inside = slice(b.offsets[s], b.offsets[s + 1])
+        one = slice(s, s + 1)
+        member = batch([b.cell[s]], [inside.stop - inside.start], types=b.types[inside], masses=b.masses[inside])
+        alone = step._replace(
+            kT=step.kT[one],
+            n_dof=step.n_dof[one],
+            chain_masses=step.chain_masses[one],
+            friction=step.friction[one],
+            seeds=step.seeds[one],
+        )
+        single = rollout(
+            x[inside],
+            v[inside],
+            chain[one],
+            member,
+            t._replace(table_index=t.table_index[one]),
+            alone,
+            20,
+            5,
+            snapshot_every=4,
+        )
+        assert np.array_equal(single.frame_positions, record.frame_positions[:, inside])
+        assert np.array_equal(single.thermo[:, 0], record.thermo[:, s])
+        part = rollout_vjp(single, w[0][:, inside], w[1][:, inside], w[2][inside], w[3][inside], w[4][one])
+        assert np.array_equal(part.positions, gradient.positions[inside])
+        assert np.array_equal(part.velocities, gradient.velocities[inside])
+        assert np.array_equal(part.chain[0], gradient.chain[s])
+        coefficients += part.coefficients
+    np.testing.assert_allclose(coefficients, gradient.coefficients, rtol=0, atol=1e-12 * np.abs(coefficients).max())
+
+
+@pytest.mark.parametrize("mode", ["stored", "replay", "reverse"])
+def test_float32_gradient_agrees_to_a_thousandth(kind, mode):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+    every = 1 if mode == "stored" else 6
+    record = rollout(x, v, chain, b, t, step, 60, 10, snapshot_every=every)
+    w = weights(record)
+    expected = rollout_vjp(record, *w, mode=mode)
+    single = np.float32
+    low = rollout(
+        x.astype(single),
+        v.astype(single),
+        chain.astype(single),
+        b._replace(masses=b.masses.astype(single)),
+        t._replace(coefficients=t.coefficients.astype(single)),
+        stepper(kind, b, dtype=single),
+        60,
+        10,
+        snapshot_every=every,
+    )
+    found = rollout_vjp(low, *(a.astype(single) for a in w), mode=mode)
+    # A pair within round-off of a knot may count in the interval next to it; the gradient with respect to the values
+    # at the knots, of splines that end with value and slope zero at the cutoff, does not notice.
+    n_knots = t.coefficients.shape[1] + 1
+    ends = ((2, np.zeros(n_knots - 1)), (1, np.zeros(n_knots - 1)))
+    c = CubicSpline(np.arange(n_knots), np.eye(n_knots)[:, :-1], bc_type=ends).c[::-1]
+    for name in GRADIENT_FIELDS:
+        a, e = getattr(found, name), getattr(expected, name)
+        assert a.dtype == single
+        if name == "coefficients":
+            a, e = (np.einsum("tkc,ckn->tn", g.astype(np.float64), c) for g in (a, e))
+        if e.size:
+            assert np.linalg.norm(a - e) < 1e-3 * np.linalg.norm(e), name
+
+
+def test_results_are_reproducible_and_independent_of_threads_to_round_off(kind):
+    x, cell = lattice(11, 0.8, [[1, 0, 0], [0.2, 1, 0], [0, 0, 1]])
+    b, t = batch([cell], [len(x)]), tables()
+    v = np.random.default_rng(9).normal(size=x.shape)
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+    results = {}
+    for threads in (1, 2, 3):
+        set_num_threads(threads)
+        for repeat in range(2):
+            record = rollout(x, v, chain, b, t, step, 30, 10, snapshot_every=6)
+            w = weights(record)
+            results[threads, repeat] = record, rollout_vjp(record, *w)
+    for threads in (1, 2, 3):
+        first, second = results[threads, 0], results[threads, 1]
+        assert np.array_equal(first[0].frame_positions, second[0].frame_positions)
+        assert np.array_equal(first[0].thermo, second[0].thermo)
+        for name in GRADIENT_FIELDS:
+            assert np.array_equal(getattr(first[1], name), getattr(second[1], name))
+            a, e = getattr(first[1], name), getattr(results[1, 0][1], name)
+            np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * np.abs(e).max(initial=0.0))
+
+
+def test_a_clustering_system_outgrows_its_rows():
+    rng = np.random.default_rng(10)
+    x = rng.uniform(0, 12.0, size=(150, 3))
+    x[:, 0] = 5.0 + 0.3 * x[:, 0]
+    b = batch([np.eye(3) * 20.0], [150])
+    t = tables(s_lo=1.0)
+    start = pair_forces(x, b, t).forces
+    x += 0.02 * start / np.maximum(1.0, np.abs(start))
+    step = stepper(LANGEVIN, b, timestep=0.001, friction=20.0, kT=0.05)
+    attractive = t._replace(coefficients=10.0 * np.minimum(t.coefficients, 0.0))
+    chain = chain_of(b, step)
+    record = rollout(x, np.zeros_like(x), chain, b, attractive, step, 300, 100, snapshot_every=17)
+    assert record.failed_step == -1
+    static = pair_forces(record.positions, b, attractive)
+    np.testing.assert_allclose(record.thermo[-1, 0, 0], static.energy[0], rtol=1e-11)
+    w = weights(record)
+    stepped, replayed = (rollout_vjp(record, *w, mode=m) for m in ("reverse", "replay"))
+    limit = 1e-6 * np.abs(replayed.positions).max()
+    np.testing.assert_allclose(stepped.positions, replayed.positions, rtol=0, atol=limit)
+
+
+def test_a_run_that_explodes_says_when():
+    x, cell = lattice(6, 0.7)
+    b, t = batch([cell], [len(x)]), tables()
+    step = stepper(NVE, b)
+    v = np.zeros_like(x)
+    v[5, 1] = 2.6 / 0.005
+    record = rollout(x, v, chain_of(b, step), b, t, step, 20, 10, skin=0.1)
+    assert record.failed_step == 1
+    with pytest.raises(ValueError, match="failed at step 1"):
+        rollout_vjp(record, *weights(record))
+    v[5, 1] = np.nan
+    assert rollout(x, v, chain_of(b, step), b, t, step, 20, 10).failed_step == 1
+    x[7] = np.nan
+    assert rollout(x, 0 * x, chain_of(b, step), b, t, step, 20, 10).failed_step >= 0
+
+
+def test_no_steps_and_no_frames_are_fine(kind):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    chain = chain_of(b, step)
+    record = rollout(x, v, chain, b, t, step, 0, 1)
+    assert np.array_equal(record.positions, x)
+    w = weights(record)
+    for mode in ("replay", "reverse"):
+        gradient = rollout_vjp(record, *w, mode=mode)
+        assert np.array_equal(gradient.positions, w[2])
+        assert np.array_equal(gradient.chain, w[4])
+        assert not gradient.coefficients.any()
+
+
+def test_what_cannot_be_done_is_an_error():
+    x, v, b, t = mixed_batch()
+    step = stepper(NVE, b)
+    chain = chain_of(b, step)
+    with pytest.raises(ValueError, match="velocities: type float32 differs from the positions' float64"):
+        rollout(x, v.astype(np.float32), chain, b, t, step, 5, 1)
+    with pytest.raises(ValueError, match="save_every=0"):
+        rollout(x, v, chain, b, t, step, 5, 0)
+    record = rollout(x, v, chain, b, t, step, 5, 1, snapshot_every=2)
+    with pytest.raises(ValueError, match="snapshot_every=2; run with snapshot_every=1"):
+        rollout_vjp(record, *weights(record), mode="stored")
+    with pytest.raises(ValueError, match="n_threads=0"):
+        set_num_threads(0)
