@@ -127,14 +127,14 @@ def test_many_frames_equal_one_at_a_time():
 def test_forces_are_translation_invariant_and_sum_to_zero():
     x, b, t = _case("skewed")
     found = pair_forces(x, b, t)
-    moved = pair_forces(x + [123.4, -56.7, 8.9], b, t)
+    moved = pair_forces(x + np.array([123.4, -56.7, 8.9]), b, t)
     np.testing.assert_allclose(moved.forces, found.forces, rtol=0, atol=1e-10 * np.abs(found.forces).max())
     np.testing.assert_allclose(found.forces.sum(0), 0.0, atol=1e-11 * np.abs(found.forces).sum())
 
 
 def test_a_crowd_makes_rows_and_images_grow():
     rng = np.random.default_rng(9)
-    x = rng.uniform(0.0, 1.5, size=(400, 3)) + [5.9, 0.0, 0.0]  # all in one corner of a large cell
+    x = rng.uniform(0.0, 1.5, size=(400, 3)) + np.array([5.9, 0.0, 0.0])  # all in one corner of a large cell
     b, t = batch([np.eye(3) * 6.0], [400]), tables(s_lo=1.0)
     energy, expected, _ = forces(x, b, t)
     found = pair_forces(x, b, t)
