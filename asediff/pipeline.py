@@ -49,11 +49,11 @@ class Outcome:
         return all(report.passed for report in self.evidence.verification)
 
 
-def prepare(config: Config, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False) -> Plan:
+def prepare(config: Config | None, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False) -> Plan:
     """Check everything and only then make the result folder, with copies of all input in it.
 
     Args:
-        config: as the user gave it.
+        config: as the user gave it; None to resume what the folder holds.
         base: folder that its relative paths start from.
         folder: result folder.
         overwrite: replace an existing result folder.
@@ -69,6 +69,8 @@ def prepare(config: Config, base: Path, folder: Path, *, overwrite: bool = False
             raise ConfigError(f"--output {folder}: exists; choose another folder, --resume, or --overwrite")
         if not any((folder / name).is_file() for name in OWN):
             raise ConfigError(f"--output {folder}: holds no fit; --overwrite replaces results of fits only")
+    if config is None:
+        raise ConfigError(f"--output {folder}: holds no fit to resume; give the input as well")
     resolved = resolve(config, base)
     plan(resolved, base)
     check_engine(resolved)

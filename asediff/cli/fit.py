@@ -65,10 +65,8 @@ def handle(options: argparse.Namespace) -> int:
     if options.resume and options.overwrite:
         raise ConfigError("--resume, --overwrite: both are given; give one of the two")
     folder = Path(options.output) if options.output else Path(f"{Path(options.input).stem}_fit")
-    if options.resume and (folder / CONFIG).is_file():
+    if options.input is None or (options.resume and (folder / CONFIG).is_file()):
         return _finish(None, Path(), folder, options)
-    if options.input is None:
-        raise ConfigError(f"--output {folder}: holds no fit to resume; give the input as well")
     try:
         config, base = configuration(options)
         return _finish(config, base, folder, options)

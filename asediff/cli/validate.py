@@ -59,6 +59,7 @@ def handle(options: argparse.Namespace) -> int:
     else:
         engine = TorchEngine(**arguments)
     points = prepared.plain_points
+    assert prepared.potential is not None
     for k, measurement in enumerate(validate(prepared.potential, points, engine, options.seed)):
         _tell(points[k], measurement)
         if folder is not None:

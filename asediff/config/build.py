@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from ase import units as ase_units
 from asediff.config.load import ConfigError
 from asediff.config.models import Config, StatePointSettings, TargetSettings
 from asediff.config.resolve import at, mass_of, pairs_of, read_structure, symbols_of, thermal_energy
+from asediff.config.schema import Constructor
 from asediff.curves import read_curve
-from asediff.fitting.api import Method
+from asediff.fitting import IBI, IHNC, IMC, GaussNewton, Method
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
 from asediff.observables import RDF
@@ -31,6 +32,8 @@ from asediff.potentials import (
 from asediff.system import System
 from asediff.targets import StatePoint, Target
 
+TIMES = ("timestep", "tdamp")
+TABULATED = (IBI, IMC, GaussNewton, IHNC)
 LATTICES = {"fcc": fcc, "bcc": bcc, "diamond": diamond}
 
 
@@ -40,14 +43,15 @@ class Plan:
 
     Attributes:
         config: resolved.
-        potential: to start from.
-        state_points: with targets smeared like the simulated g(r).
+        potential: to start from; None for the methods that build a table from the targets.
+        state_points: with the targets as the method compares them: smeared like the simulated g(r) where it takes
+            gradients.
         plain_points: the same with plain histograms, which the independent runs are compared on.
         method: how to fit.
     """
 
     config: Config
-    potential: PairPotential
+    potential: PairPotential | None
     state_points: list[StatePoint]
     plain_points: list[StatePoint]
     method: Method
@@ -68,16 +72,24 @@ def plan(config: Config, base: Path) -> Plan:
     Raises:
         ConfigError: anything that cannot work, with the path of the key to blame.
     """
-    potential = build_potential(config, base)
-    points = [build_state_point(config, k, base) for k in range(len(config.state_points))]
+    method = build_method(config)
+    tabulates = isinstance(method, TABULATED)
+    potential = build_potential(config, base) if config.potential.file is not None or not tabulates else None
+    cutoff = config.potential.cutoff if potential is None else potential.cutoff
+    assert cutoff is not None
+    plain = [build_state_point(config, k, base, plain=True) for k in range(len(config.state_points))]
+    points = plain if tabulates else [build_state_point(config, k, base) for k in range(len(plain))]
     for k, point in enumerate(points):
         with at(f"state_points[{k}]"):
-            check_box(point.system.cell, point.system.pbc, potential.cutoff)
-            potential.tabulate(point.system, point.kT)
+            check_box(point.system.cell, point.system.pbc, cutoff)
+            if potential is not None:
+                potential.tabulate(point.system, point.kT)
             for target in point.targets:
                 target.observable(point.system)
-    plain = [build_state_point(config, k, base, plain=True) for k in range(len(points))]
-    return Plan(config, potential, points, plain, build_method(config))
+    if tabulates:
+        with at("method"):
+            method.prepare(potential, points)
+    return Plan(config, potential, points, plain, method)
 
 
 def build_potential(config: Config, base: Path) -> PairPotential:
@@ -117,8 +129,15 @@ def _radial(settings: Any, cutoff: float) -> Radial:
     return _made(settings)
 
 
-def _made(settings: Any) -> Any:
-    return settings.makes(**settings.arguments())
+def _made(settings: Constructor, time: float = 1.0) -> Any:
+    """The object that a section describes, sections inside it included; `time` converts time steps."""
+    arguments = settings.arguments()
+    for name, value in arguments.items():
+        if isinstance(value, Constructor):
+            arguments[name] = _made(value, time)
+        elif name in TIMES and value is not None:
+            arguments[name] = value * time
+    return settings.makes(**arguments)
 
 
 def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False) -> StatePoint:
@@ -212,22 +231,18 @@ def _number_density(config: Config, point: StatePointSettings, masses: dict[str,
 
 
 def build_method(config: Config) -> Method:
-    """The fitting method, times converted."""
-    arguments = config.method.arguments()
+    """The fitting method, times converted; the methods that tabulate take the potential's cutoff."""
     with at("method"):
-        for name in ("timestep", "tdamp"):
-            if arguments.get(name) is not None:
-                arguments[name] = arguments[name] * time_unit(config)
-        for name in ("gradient", "pretraining"):
-            if arguments.get(name) is not None:
-                arguments[name] = _made(arguments[name])
-        return config.method.makes(**arguments)
+        method = _made(config.method, time_unit(config))
+    if "cutoff" in {field.name for field in fields(method)}:
+        method = replace(method, cutoff=config.potential.cutoff)
+    return method
 
 
 def engine_arguments(config: Config) -> dict[str, Any]:
     """Arguments of the engine of the independent runs, times converted."""
     arguments = dict(config.validation.arguments())
-    for name in ("timestep", "tdamp"):
+    for name in TIMES:
         if arguments.get(name) is not None:
             arguments[name] = arguments[name] * time_unit(config)
     return arguments

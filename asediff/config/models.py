@@ -14,6 +14,7 @@ from asediff.config.sections import (
     L2Settings,
     LammpsSettings,
     LossSettings,
+    MethodSettings,
     NeuralSettings,
     Positive,
     RadialSettings,
@@ -121,7 +122,7 @@ class PotentialSettings(Settings):
 class ExportSettings(Settings):
     """The LAMMPS files that are written and verified."""
 
-    refine: Count = Field(2, description="points of the LAMMPS table per knot interval")
+    refine: Count = Field(4, description="points of the LAMMPS table per knot interval")
     frames: int = Field(20, ge=10, description="liquid frames on which LAMMPS and asediff are compared")
 
 
@@ -136,7 +137,7 @@ class Config(Settings):
     system: SystemSettings = Field(default_factory=SystemSettings)
     state_points: list[StatePointSettings] = Field(min_length=1)
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
-    method: DiffSimSettings = Field(default_factory=DiffSimSettings)
+    method: MethodSettings = Field(default_factory=DiffSimSettings)
     validation: EngineSettings = Field(default_factory=LammpsSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
     seed: int = Field(0, ge=0, description="of everything random")
@@ -149,7 +150,13 @@ class Config(Settings):
 
 
 _DEFAULT_KINDS: dict[str, Any] = {
-    "method": {"kind": "diffsim", "gradient": {"kind": "checkpoint"}},
+    "method": {
+        "kind": "diffsim",
+        "gradient": {"kind": "checkpoint"},
+        "engine": {"kind": "torch"},
+        "update": {"kind": "safe"},
+        "regularization": {"kind": "tikhonov"},
+    },
     "validation": {"kind": "lammps"},
     "potential": {"radial": {"kind": "neural"}, "truncation": {"kind": "switched"}},
 }

@@ -134,9 +134,9 @@ def resolve(config: Config, base: Path) -> Config:
     if config.potential.file is None:
         _resolve_potential(config, data, curves, base, kT)
     step = _round(STEP_OF_THERMAL_TIME * _thermal_time(config, curves, base), 2)
-    for section in ("method", "validation"):
-        if data[section].get("timestep") is None:
-            data[section]["timestep"] = step
+    for section in (data["method"], data["method"].get("engine"), data["validation"]):
+        if section is not None and "timestep" in section and section["timestep"] is None:
+            section["timestep"] = step
     return parse(data)
 
 

@@ -9,8 +9,21 @@ from pydantic import Field
 from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
 from asediff.config.schema import Constructor, Settings, constructor
 from asediff.engines import LammpsEngine, TorchEngine
-from asediff.fitting.diffsim import DiffSim
-from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.fitting import (
+    IBI,
+    IHNC,
+    IMC,
+    BoltzmannPretraining,
+    DiffSim,
+    GaussNewton,
+    Reweighting,
+    SafeUpdate,
+    Smoothness,
+    Tikhonov,
+    TruncatedSVD,
+    VotcaUpdate,
+)
+from asediff.fitting.diffsim import ReweightedGradient
 from asediff.losses import L2, JensenShannon
 from asediff.potentials import (
     ForceShifted,
@@ -38,6 +51,7 @@ if TYPE_CHECKING:  # classes made at run time; the attributes of their objects a
     DiffSimSettings: TypeAlias = Constructor
     TorchSettings: TypeAlias = Constructor
     LammpsSettings: TypeAlias = Constructor
+    MethodSettings: TypeAlias = Constructor
     GradientSettings: TypeAlias = Constructor
     TruncationSettings: TypeAlias = Constructor
     LossSettings: TypeAlias = Constructor
@@ -70,7 +84,10 @@ else:
         Field(discriminator="kind"),
     ]
     GradientSettings = Annotated[
-        CheckpointSettings | constructor(ReversibleAdjoint, "reversible") | constructor(DirectAdjoint, "direct"),
+        CheckpointSettings
+        | constructor(ReversibleAdjoint, "reversible")
+        | constructor(DirectAdjoint, "direct")
+        | constructor(ReweightedGradient, "reweighted"),
         Field(discriminator="kind"),
     ]
     PretrainingSettings = constructor(BoltzmannPretraining, "boltzmann")
@@ -93,6 +110,39 @@ else:
     )
     EngineSettings = Annotated[
         TorchSettings | LammpsSettings,
+        Field(discriminator="kind"),
+    ]
+    SafeUpdateSettings = constructor(SafeUpdate, "safe", omit=("core",))
+    TikhonovSettings = constructor(Tikhonov, "tikhonov")
+    UpdateSettings = Annotated[
+        SafeUpdateSettings | constructor(VotcaUpdate, "votca"),
+        Field(discriminator="kind"),
+    ]
+    RegularizationSettings = Annotated[
+        TikhonovSettings | constructor(TruncatedSVD, "truncated_svd") | constructor(Smoothness, "smoothness"),
+        Field(discriminator="kind"),
+    ]
+    SAMPLING = {"engine": (EngineSettings, TorchSettings)}
+    NEWTON = SAMPLING | {"regularization": (RegularizationSettings, TikhonovSettings)}
+    MethodSettings = Annotated[
+        DiffSimSettings
+        | constructor(
+            Reweighting,
+            "reweighting",
+            omit=("expansion",),
+            pretraining=(PretrainingSettings | None, PretrainingSettings),
+            **SAMPLING,
+        )
+        | constructor(
+            IBI,
+            "ibi",
+            omit=("tasks", "do_potential", "cutoff"),
+            update=(UpdateSettings, SafeUpdateSettings),
+            **SAMPLING,
+        )
+        | constructor(IMC, "imc", omit=("core", "cutoff"), **NEWTON)
+        | constructor(GaussNewton, "gauss_newton", omit=("core", "cutoff"), **NEWTON)
+        | constructor(IHNC, "ihnc", omit=("core", "cutoff"), **SAMPLING),
         Field(discriminator="kind"),
     ]
 
