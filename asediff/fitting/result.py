@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
+from asediff import plotting
 from asediff.measurement import Deviation, Measurement
 from asediff.potentials.io import save_potential
 from asediff.potentials.pair import PairPotential
@@ -82,6 +84,18 @@ class FitResult:
                 f"kT {measurement.kT:.5g}"
             )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def plot(self, state_point: int = 0, target: int = 0, *, ax: Axes | None = None) -> Axes:
+        """Draw a target and what the independent run gave; without such a run, the history of the loss."""
+        if not self.measurements:
+            return plotting.plot_loss(self.history, ax=ax)
+        wanted = self.state_points[state_point].targets[target]
+        measurement = self.measurements[state_point]
+        run = plotting.Run(measurement.values[target].numpy(), measurement.errors[target].numpy())
+        return plotting.plot_rdf(wanted.observable.centers, wanted.reference, {"fit": run}, ax=ax)
+
+    def _repr_png_(self) -> bytes:
+        return plotting.png(self.plot())
 
     def curves(self, n_points: int = 500) -> dict[str, np.ndarray]:
         """r `(n_points,)` and u(r) of each pair (and temperature), from the core to the cutoff."""
