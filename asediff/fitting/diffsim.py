@@ -42,6 +42,8 @@ class DiffSim(Method):
         replicas: independent copies of every state point; the gradient noise falls with their number.
         tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
         learning_rate: of Adam.
+        warmup: epochs over which the learning rate rises linearly to its value; Adam's first steps have full length
+            whatever the gradient, and would undo the pre-training.
         patience: epochs without improvement before the learning rate is halved.
         threshold: relative improvement of the smoothed loss that counts as one.
         min_learning_rate: the fit ends when the rate falls below it.
@@ -62,6 +64,7 @@ class DiffSim(Method):
     replicas: int = 1
     tdamp: float | None = None
     learning_rate: float = 2e-3
+    warmup: int = 25
     patience: int = 50
     threshold: float = 1e-3
     min_learning_rate: float = 1e-5
@@ -100,6 +103,7 @@ class _Descent:
         if not self.parameters:
             raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
         self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
+        self.rate = method.learning_rate
         self.plateau = Plateau(method.patience, method.threshold)
         self.mean: list[Tensor] | None = None
         self.epoch = 0
@@ -115,7 +119,7 @@ class _Descent:
             self._restore(checkpoint)
         good = self._snapshot()
         with job.bar(method.epochs, self.epoch) as bar:
-            while self.epoch < method.epochs and self._rate >= method.min_learning_rate:
+            while self.epoch < method.epochs and self.rate >= method.min_learning_rate:
                 try:
                     loss, norm = self._update()
                 except (InstabilityError, ArithmeticError) as error:
@@ -123,8 +127,8 @@ class _Descent:
                     continue
                 good = self._snapshot()
                 self.epoch += 1
-                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=self._rate)
-                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{self._rate:.1e}", refresh=False)
+                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=self.rate)
+                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{self.rate:.1e}", refresh=False)
                 bar.update()
                 if self.epoch % method.checkpoint_every == 0:
                     self._checkpoint()
@@ -141,10 +145,6 @@ class _Descent:
         if self.epoch < method.epochs:
             return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
         return f"{method.epochs} epochs done"
-
-    @property
-    def _rate(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def _begin(self) -> None:
         method, job = self.method, self.job
@@ -167,12 +167,13 @@ class _Descent:
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise ArithmeticError(f"loss {value} and gradient norm {norm} are not finite")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1.0, (self.epoch + 1) / max(1, method.warmup))
         self.optimizer.step()
         self.state = trajectory.detach()[-1:]
         self.job.md_steps += method.steps * self.batch.system.n_systems
         if self.plateau.reached(value):
-            for group in self.optimizer.param_groups:
-                group["lr"] *= 0.5
+            self.rate *= 0.5
         self._average()
         return value, norm
 
@@ -216,20 +217,19 @@ class _Descent:
         self.restores += 1
         if self.restores > MAX_RESTORES:
             raise InstabilityError(self.method.timestep) from error
-        rate = 0.5 * self._rate
+        self.rate *= 0.5
         self.potential.load_state_dict(good[0])
         self.optimizer.load_state_dict(copy.deepcopy(good[1]))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
         with torch.no_grad():
             self.state = simulate(system, self.potential, self.integrator, self.method.steps)
-        self.job.notes.append(f"epoch {self.epoch + 1}: {error}; went back to the last good state at rate {rate:.2g}")
+        self.job.notes.append(f"epoch {self.epoch + 1}: {error}; went back to the last good state at rate {self.rate:.2g}")
 
     def _checkpoint(self) -> None:
         self.job.save_checkpoint(
             epoch=self.epoch,
             restores=self.restores,
+            rate=self.rate,
             optimizer=self.optimizer.state_dict(),
             plateau=self.plateau.state(),
             mean=self.mean,
@@ -240,7 +240,7 @@ class _Descent:
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.epoch, self.restores = saved["epoch"], saved["restores"]
+        self.epoch, self.restores, self.rate = saved["epoch"], saved["restores"], saved["rate"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.restore(saved["plateau"])
         self.mean = saved["mean"]
