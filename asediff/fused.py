@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint
-from asediff.fused_cuda import FusedFailure, cuda_run, has_triton
+from asediff.fused_cuda import FusedFailure, cuda_run
 from asediff.integrators import ChainStepper, LangevinStepper, State, Stepper
 from asediff.kernels import arrays
+from asediff.kernels.devices import runs_triton
 from asediff.splines import PairSpline
 from asediff.system import System
 
@@ -22,7 +23,7 @@ def is_fused(system: System, adjoint: Adjoint) -> bool:
     """Whether a pair potential on this system, differentiated this way, runs in the fused kernels."""
     floating = system.dtype in (torch.float32, torch.float64)
     fitting = floating and isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
-    return fitting and (system.device.type == "cpu" or (system.device.type == "cuda" and has_triton()))
+    return fitting and (system.device.type == "cpu" or runs_triton(system.device))
 
 
 def fused_run(

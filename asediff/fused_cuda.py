@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -21,11 +20,6 @@ class FusedFailure(ArithmeticError):  # noqa: N818
     def __init__(self, step: int) -> None:
         super().__init__(f"step {step} left a state that is not finite")
         self.step = step
-
-
-def has_triton() -> bool:
-    """Whether the compiler of the GPU kernels is installed."""
-    return importlib.util.find_spec("triton") is not None
 
 
 def cuda_run(

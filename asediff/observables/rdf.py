@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from asediff._system_checks import periodic_heights
 from asediff.kernels import cpu_rdf, torch_rdf
+from asediff.kernels.devices import runs_triton
 from asediff.kernels.shells import ShellGrid, shell_quadrature
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
@@ -124,25 +125,28 @@ class RDF(Observable):
         positions, system = frames_of(trajectory)
         normalisation = self._normalisation(system).to(positions)
         types, channels = self._selection(system)
-        kernels = cpu_rdf if positions.device.type == "cpu" else torch_rdf
-        counts = kernels.smeared_counts(positions, system.cell, system.offsets, types, channels, self.grid)
+        counts = _kernels(positions.device).smeared_counts(
+            positions, system.cell, system.offsets, types, channels, self.grid
+        )
         return counts[:, :, 0] * normalisation
 
     def counts(self, trajectory: Trajectory | System) -> Tensor:
-        """Number of unordered pairs whose distance lies in each bin, `(n_frames, n_systems, bins)` int64."""
+        """Numbers of unordered pairs with a distance in each bin, `(n_frames, n_systems, bins)` int64 on the CPU."""
         positions, system = frames_of(trajectory)
         self._normalisation(system)
         types, channels = self._selection(system)
-        return cpu_rdf.pair_histograms(
-            positions.detach().cpu(),
-            system.cell.cpu(),
-            system.offsets.cpu(),
-            types.cpu(),
-            channels.cpu(),
+        device = positions.device if runs_triton(positions.device) else torch.device("cpu")
+        counts: Tensor = _kernels(device).pair_histograms(
+            positions.detach().to(device),
+            system.cell.to(device),
+            system.offsets.to(device),
+            types.to(device),
+            channels.to(device),
             lower=self.grid.r_min,
             upper=self.grid.r_max,
             bins=self.bins,
-        )[:, :, 0]
+        )
+        return counts[:, :, 0].cpu()
 
     def from_counts(self, counts: Tensor, system: System) -> Tensor:
         """g(r) from numbers of unordered pairs `(..., n_systems, bins)` of frames of the given system."""
@@ -249,6 +253,15 @@ class RDF(Observable):
                 )
             result.append(count)
         return result[0], result[1]
+
+
+def _kernels(device: torch.device) -> Any:
+    """The implementation of the histograms for a device."""
+    if runs_triton(device):
+        from asediff.kernels import cuda_rdf
+
+        return cuda_rdf
+    return cpu_rdf if device.type == "cpu" else torch_rdf
 
 
 def _curve(r: ArrayLike, g: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from asediff.kernels import cuda_chain, cuda_lists, cuda_pair, cuda_step
+from asediff.kernels import cuda_chain, cuda_lists, cuda_pair, cuda_rdf_loops, cuda_step
 
 INT32 = [
     "atom_in_system",
@@ -50,6 +50,9 @@ NUMBERS = ["capacity", "cell_capacity", "n_atoms", "n_cells", "n_intervals", "n_
 
 SMALL, LARGE = {"BLOCK": 4, "LANES": 32}, {"BLOCK": 16, "LANES": 16}
 PLAIN, MIXED = {"TRICLINIC": False, "MIXED": False}, {"TRICLINIC": True, "MIXED": True}
+RDF_KINDS = {"boxes": "*fp64", "limits": "*fp64", "moments": "*fp64", "slopes": "*fp64", "gradient": "*fp64"}
+RDF_KINDS |= {"channels": "*i32", "n_channels": "i32", "n_bins": "i32"}
+RDF = {"BLOCK": 32, "LANES": 32, "IMAGES": 8, "TRICLINIC": True}
 CHAIN = {"M": 3, "P": 4, "CHUNK": 256}
 KERNELS = [
     (cuda_lists.rows_of_all_pairs, 4, {**SMALL, "TRICLINIC": True, "ALL_IMAGES": True}),
@@ -64,12 +67,17 @@ KERNELS = [
     (cuda_step.advance, 1, {"BLOCK": 16, "KIND": 2, "TAPE": True}),
     (cuda_step.rescale, 1, {"BLOCK": 4}),
     (cuda_step.reverse_kicks, 1, {"BLOCK": 4, "KIND": 1, "FIRST": False, "FRAME": True}),
+    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": True, "SQUARED": False}),
+    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": False, "SQUARED": True}),
+    (cuda_rdf_loops.sum_slopes, 4, RDF),
     (cuda_chain.move_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "TAPE": True}),
     (cuda_chain.reverse_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "FRAME": True}),
 ]
 
 
-def kind_of(name: str, real: str) -> str:
+def kind_of(kernel: object, name: str, real: str) -> str:
+    if name in RDF_KINDS and kernel in {entry[0] for entry in KERNELS if entry[2].get("IMAGES")}:
+        return RDF_KINDS[name]
     kinds = {"i32": NUMBERS, "*i32": INT32, "*i64": INT64, "*fp64": FLOAT64}
     return next((kind for kind, names in kinds.items() if name in names), f"*{real}")
 
@@ -78,8 +86,10 @@ def main() -> None:
     for real in ("fp64", "fp32"):
         for kernel, warps, constants in KERNELS:
             names = [name for name in kernel.arg_names if name not in constants]
-            signature = {name: kind_of(name, real) for name in names} | dict.fromkeys(constants, "constexpr")
+            signature = {name: kind_of(kernel, name, real) for name in names} | dict.fromkeys(constants, "constexpr")
             source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+            if constants.get("SMEARED") is False:
+                signature["moments"] = "*i64"
             options = {"num_warps": warps}
             compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
             print(kernel.__name__, real, len(compiled.asm["cubin"]))
