@@ -11,7 +11,18 @@ from asediff.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, Reversib
 from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import NeighborList
-from asediff.potentials import LennardJones, PairPotential, Potential, Repulsion, TemperatureDependent
+from asediff.potentials import (
+    ForceShifted,
+    LennardJones,
+    PairPotential,
+    Potential,
+    Repulsion,
+    Shifted,
+    TabulatedRadial,
+    TemperatureDependent,
+    Truncated,
+    Truncation,
+)
 from asediff.simulate import InstabilityError, simulate
 from asediff.system import System
 from asediff.testing import HarmonicDimer, HarmonicTrap
@@ -320,3 +331,55 @@ def test_atoms_on_top_of_each_other_have_finite_energy(lj: PairPotential, argon:
     positions[1] = positions[0]
     trajectory = simulate(argon.replace(positions=positions), lj, VelocityVerlet(1e-9), 1)
     assert math.isfinite(trajectory.potential_energy.item())
+
+
+# ------------------------------------------------------------------------------------------- unusual systems
+
+
+def _compare_engines(system: System, potential: PairPotential, steps: int = 20) -> None:
+    integrator = NoseHooverChain(0.004, kT=1.0, tdamp=0.2)
+    runs = [simulate(system, potential, integrator, steps, adjoint=a) for a in (DirectAdjoint(), ReversibleAdjoint())]
+    _assert_same(runs[1], runs[0], 1e-11)
+
+
+def test_atoms_far_outside_their_cell(argon: System, lj: PairPotential):
+    jumps = torch.randint(-3, 4, (108, 3), generator=torch.Generator().manual_seed(1)).double()
+    moved = argon.replace(positions=argon.positions + jumps @ argon.cell[0])
+    _compare_engines(moved, lj)
+    for adjoint in (DirectAdjoint(), CheckpointAdjoint()):
+        far, near = (simulate(s, lj, INTEGRATORS["verlet"], 20, adjoint=adjoint) for s in (moved, argon))
+        torch.testing.assert_close(far.potential_energy, near.potential_energy)
+        torch.testing.assert_close(far.velocities, near.velocities, rtol=0, atol=1e-10)
+
+
+def test_slabs_wires_and_clusters(argon: System, lj: PairPotential):
+    for pbc in ([True, True, False], [False, True, False], [False, False, False]):
+        _compare_engines(argon.replace(pbc=torch.tensor([pbc])), lj)
+
+
+def test_systems_of_one_and_two_atoms_beside_a_large_one(argon: System, lj: PairPotential):
+    dimer = HarmonicDimer().system()
+    single = System.from_atoms(dimer.to_atoms()[0][:1])
+    moving = single.replace(velocities=torch.tensor([[0.3, 0.0, -0.1]], dtype=torch.float64))
+    batch = System.concatenate([moving, argon, dimer])
+    runs = [simulate(batch, lj, VelocityVerlet(0.004), 20, adjoint=a) for a in (DirectAdjoint(), ReversibleAdjoint())]
+    _assert_same(runs[1], runs[0], 1e-11)
+    free = moving.positions + 20 * 0.004 * moving.velocities
+    torch.testing.assert_close(runs[1].positions[-1, :1], free)
+
+
+def test_the_smallest_box_allowed(lj: PairPotential):
+    atoms = fcc("Ar", density=108 / 5.0**3, cells=3, mass=1.0, rattle=0.05)
+    _compare_engines(System.from_atoms(atoms).thermalized(kT=1.0, seed=2), lj)
+
+
+@pytest.mark.parametrize("truncation", [Truncated(), Shifted(), ForceShifted()], ids=lambda t: type(t).__name__)
+def test_forces_that_jump_at_the_cutoff(argon: System, truncation: Truncation):
+    potential = PairPotential(LennardJones(), 2.5, truncation=truncation).requires_grad_(False)
+    _compare_engines(argon, potential)
+
+
+def test_a_potential_that_pulls_atoms_together(argon: System):
+    # Without a wall, atoms meet: the core's linear continuation keeps forces finite.
+    potential = PairPotential(TabulatedRadial([0.0, 0.8, 1.6, 2.4], [-1.0, -0.8, -0.3, 0.0]), 2.4)
+    _compare_engines(argon, potential.requires_grad_(False), steps=60)
