@@ -6,6 +6,8 @@ blocks of atoms of one system each; `blocks` holds system, first atom and last a
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
@@ -18,6 +20,11 @@ ATOM_BITS = 25
 """An entry of a neighbor row holds the atom in its low bits and the atom's type above them."""
 MAX_TYPES = 1 << (31 - ATOM_BITS)
 _ATOM_BITS, _ATOM_MASK = tl.constexpr(ATOM_BITS), tl.constexpr((1 << ATOM_BITS) - 1)
+
+
+def launch_options(warps: int) -> dict[str, Any]:
+    """Options of every launch; multiplications and additions may be fused, whatever Triton's default is."""
+    return {"num_warps": warps, "enable_fp_fusion": True}
 
 
 @triton.jit

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from asediff.kernels import cuda_rdf_loops, torch_rdf
+from asediff.kernels.cuda_math import launch_options
 from asediff.kernels.cuda_shells import MOST_SUB_BINS, N_MOMENTS, fine_expansion
 from asediff.kernels.reference import lattice_inverse
 from asediff.kernels.shells import ShellGrid
+
+MEMORY = 2**28
+"""Bytes of moments that are kept at a time."""
+MOST_FRAMES = 2**15
+"""Frames in one launch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +36,11 @@ class _Layout:
     offsets: Tensor
     types: Tensor
     channels: Tensor
+    n_channels: int
     images: int
     triclinic: bool
     block: int
     lanes: int
-
-    @property
-    def n_channels(self) -> int:
-        return int(self.channels.max()) + 1
 
     def launch(
         self, kernel: Any, positions: Tensor, outputs: tuple[Tensor, ...], limits: Tensor, n_bins: int, **options: Any
@@ -45,7 +49,8 @@ class _Layout:
         kernel[(len(self.blocks), len(positions))](
             positions, self.types, self.channels, *outputs, self.boxes, limits, self.blocks, self.offsets,
             positions.shape[1], len(self.boxes), len(self.channels), self.n_channels, n_bins,
-            IMAGES=self.images, BLOCK=self.block, LANES=self.lanes, TRICLINIC=self.triclinic, num_warps=4, **options,
+            IMAGES=self.images, BLOCK=self.block, LANES=self.lanes, TRICLINIC=self.triclinic, **launch_options(4),
+            **options,
         )  # fmt: skip
 
 
@@ -66,6 +71,7 @@ def _layout(cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reac
         offsets=offsets.to(torch.int32),
         types=types.to(torch.int32),
         channels=channels.to(torch.int32).contiguous(),
+        n_channels=int(channels.max()) + 1,
         images=8 if reach > 0.5 * lowest else 1,
         triclinic=bool((vectors != torch.diag_embed(vectors.diagonal(dim1=1, dim2=2))).any()),
         block=block,
@@ -83,42 +89,60 @@ def _frames(positions: Tensor) -> Tensor:
     return positions.detach().contiguous()
 
 
+@lru_cache(maxsize=16)
+def _tables(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Moments of a bin's sub-bins to counts, and its derivative by t; `(2 padding + 1, subdivision N_MOMENTS)`."""
+    table = torch.tensor(fine_expansion(sigma).table, device=device)
+    slope = torch.zeros_like(table)
+    slope[..., :-1] = table[..., 1:] * torch.arange(1, N_MOMENTS, device=device)
+    return table.flatten(1), slope.flatten(1)
+
+
 class _SmearedCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, layout: _Layout, grid: ShellGrid) -> Tensor:
         ctx.layout, ctx.grid = layout, grid
         ctx.save_for_backward(positions)
-        expansion = fine_expansion(grid.width / grid.bin_width)
-        n_sub_bins, shape = expansion.n_sub_bins(grid.bins), (len(positions), len(layout.boxes), layout.n_channels)
-        moments = torch.zeros(*shape, n_sub_bins, N_MOMENTS, dtype=torch.float64, device=positions.device)
-        limits = _sub_bin_limits(grid, positions.device)
-        layout.launch(
-            cuda_rdf_loops.add_moments, _frames(positions), (moments,), limits, n_sub_bins, SMEARED=True, SQUARED=False
-        )
-        table = torch.tensor(expansion.table, device=positions.device)
-        # part of the counts that bin b, padding included, gives to bin b - q; then the sum over q
-        parts = moments.reshape(*shape, -1, table[0].numel()) @ table.flatten(1).T
-        windows = parts.unfold(-2, 2 * expansion.padding + 1, 1)
-        return windows.diagonal(dim1=-2, dim2=-1).sum(-1).to(positions.dtype)
+        sigma, device = grid.width / grid.bin_width, positions.device
+        expansion, (table, _) = fine_expansion(sigma), _tables(sigma, device)
+        n_sub_bins, limits = expansion.n_sub_bins(grid.bins), _sub_bin_limits(grid, device)
+        counts = []
+        for frames in _frames(positions).split(_frames_at_once(layout, n_sub_bins)):
+            shape = (len(frames), len(layout.boxes), layout.n_channels)
+            moments = torch.zeros(*shape, n_sub_bins, N_MOMENTS, dtype=torch.float64, device=device)
+            layout.launch(
+                cuda_rdf_loops.add_moments, frames, (moments,), limits, n_sub_bins, SMEARED=True, SQUARED=False
+            )
+            # what bin b, padding included, gives to bin b - q; then the sum over q
+            parts = moments.reshape(*shape, -1, table.shape[1]) @ table.T
+            windows = parts.unfold(-2, 2 * expansion.padding + 1, 1)
+            counts.append(windows.diagonal(dim1=-2, dim2=-1).sum(-1))
+        return torch.cat(counts).to(positions.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (positions,) = ctx.saved_tensors
         layout, grid = ctx.layout, ctx.grid
-        expansion = fine_expansion(grid.width / grid.bin_width)
-        per_t = 2.0 * expansion.subdivision / grid.bin_width
-        table = torch.tensor(expansion.table, device=positions.device)
-        slope = torch.zeros_like(table)
-        slope[..., :-1] = per_t * table[..., 1:] * torch.arange(1, N_MOMENTS, device=table.device)
-        # bin b gets q times what bin b - q wants
-        padded = torch.nn.functional.pad(gradient.to(torch.float64), (2 * expansion.padding, 2 * expansion.padding))
-        wanted = padded.unfold(-1, 2 * expansion.padding + 1, 1).flip(-1)
-        slopes = (wanted @ slope.flatten(1)).contiguous()
-        result = torch.zeros(positions.shape, dtype=torch.float64, device=positions.device)
-        limits, n_sub_bins = _sub_bin_limits(grid, positions.device), expansion.n_sub_bins(grid.bins)
-        layout.launch(cuda_rdf_loops.sum_slopes, positions.detach().contiguous(), (slopes, result), limits, n_sub_bins)
-        return result.to(positions.dtype), None, None
+        sigma, device = grid.width / grid.bin_width, positions.device
+        expansion, (_, slope) = fine_expansion(sigma), _tables(sigma, device)
+        n_sub_bins, limits = expansion.n_sub_bins(grid.bins), _sub_bin_limits(grid, device)
+        per_t, margin = 2.0 * expansion.subdivision / grid.bin_width, 2 * expansion.padding
+        at_once, result = _frames_at_once(layout, n_sub_bins), []
+        frames = positions.detach().contiguous().split(at_once)
+        for x, incoming in zip(frames, gradient.to(torch.float64).split(at_once), strict=True):
+            # bin b gets from place q of the table what bin b - q wants
+            padded = torch.nn.functional.pad(per_t * incoming, (margin, margin))
+            slopes = (padded.unfold(-1, margin + 1, 1).flip(-1) @ slope).contiguous()
+            pull = torch.zeros(x.shape, dtype=torch.float64, device=device)
+            layout.launch(cuda_rdf_loops.sum_slopes, x, (slopes, pull), limits, n_sub_bins)
+            result.append(pull)
+        return torch.cat(result).to(positions.dtype), None, None
+
+
+def _frames_at_once(layout: _Layout, n_sub_bins: int) -> int:
+    per_frame = len(layout.boxes) * layout.n_channels * n_sub_bins * N_MOMENTS * 8
+    return min(max(1, MEMORY // per_frame), MOST_FRAMES)
 
 
 def _sub_bin_limits(grid: ShellGrid, device: torch.device) -> Tensor:
@@ -168,7 +192,6 @@ def pair_histograms(
         raise ValueError(f"upper={upper}: farther than a box is high; repeat the cell or lower it")
     counts = torch.zeros(len(positions), len(cell), layout.n_channels, bins, dtype=torch.int64, device=positions.device)
     limits = _limits(low, high, lower, (upper - lower) / bins, positions.device)
-    layout.launch(
-        cuda_rdf_loops.add_moments, _frames(positions), (counts,), limits, bins, SMEARED=False, SQUARED=squared
-    )
+    for frames, part in zip(_frames(positions).split(MOST_FRAMES), counts.split(MOST_FRAMES), strict=True):
+        layout.launch(cuda_rdf_loops.add_moments, frames, (part,), limits, bins, SMEARED=False, SQUARED=squared)
     return counts

@@ -25,6 +25,7 @@ from asediff.kernels.cuda_math import (
     S_LO,
     SANE_2,
     TIMESTEP,
+    launch_options,
 )
 from asediff.kernels.reference import lattice_inverse
 
@@ -229,20 +230,20 @@ class Space:
             cuda_lists.rows_of_all_pairs[grid](
                 *own, self.boxes, self.numbers, self.blocks, self.offsets, self.moved, shape.capacity,
                 BLOCK=tiling.block, LANES=tiling.lanes, TRICLINIC=shape.triclinic, ALL_IMAGES=shape.all_images,
-                num_warps=tiling.warps,
+                **launch_options(tiling.warps),
             )  # fmt: skip
             return
         cuda_lists.clear_cells[(math.ceil(self.n_cells / 1024),)](
-            self.cell_count, self.cell_system, self.moved, self.n_cells, BLOCK=1024
+            self.cell_count, self.cell_system, self.moved, self.n_cells, BLOCK=1024, **launch_options(4)
         )
         cuda_lists.fill_cells[grid](
             self.positions, self.cell_count, self.cell_atoms, self.needed[1:], self.boxes, self.grids, self.blocks,
-            self.moved, shape.cell_capacity, BLOCK=tiling.block, TRICLINIC=shape.triclinic, num_warps=1,
+            self.moved, shape.cell_capacity, BLOCK=tiling.block, TRICLINIC=shape.triclinic, **launch_options(1),
         )  # fmt: skip
         cuda_lists.rows_of_cells[grid](
             *own, self.cell_count, self.cell_atoms, self.boxes, self.grids, self.numbers, self.blocks, self.moved,
             shape.capacity, shape.cell_capacity, BLOCK=tiling.block, LANES=tiling.lanes, TRICLINIC=shape.triclinic,
-            num_warps=tiling.warps,
+            **launch_options(tiling.warps),
         )  # fmt: skip
 
     def sum_forces(self, *, kick: bool) -> None:
@@ -253,7 +254,7 @@ class Space:
             self.positions, self.velocities, self.forces, self.masses, self.types, self.rows, self.row_count,
             self.coefficients, self.table_index, self.boxes, self.numbers, self.blocks, self.moved, self.counter,
             self.block_kinetic, shape.capacity, shape.tables[1], shape.n_types, KICK=kick, BLOCK=tiling.block,
-            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, num_warps=tiling.warps,
+            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
         )  # fmt: skip
 
     def sum_energies(self, sums: Tensor) -> None:
@@ -262,7 +263,7 @@ class Space:
         cuda_pair.energies_of_rows[(self.n_blocks,)](
             self.positions, self.types, self.rows, self.row_count, self.coefficients, self.table_index, self.boxes,
             self.numbers, self.blocks, sums, shape.capacity, shape.tables[1], shape.n_types, BLOCK=tiling.block,
-            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, num_warps=tiling.warps,
+            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
         )  # fmt: skip
 
     def take_steps(self, n_steps: int, *, tape: bool) -> None:
@@ -280,20 +281,20 @@ class Space:
                 self.positions, self.velocities, self.forces, self.masses, self.reference, self.moved, self.failed,
                 self.counter, self.scales, self.seeds, self.atom_in_system, self.kT, self.decay, self.numbers,
                 self.blocks, self.tape_positions, self.tape_velocities, self.first_step, self.n_atoms,
-                KIND=self.shape.kind, TAPE=tape, BLOCK=self.tiling.block, num_warps=1,
+                KIND=self.shape.kind, TAPE=tape, BLOCK=self.tiling.block, **launch_options(1),
             )  # fmt: skip
             self.sum_forces(kick=True)
         if thermostatted:
             self._move_chain(close=True, opens=False, tape=False)
             cuda_step.rescale[(self.n_blocks,)](
-                self.velocities, self.scales, self.blocks, BLOCK=self.tiling.block, num_warps=1
+                self.velocities, self.scales, self.blocks, BLOCK=self.tiling.block, **launch_options(1)
             )
 
     def _move_chain(self, *, close: bool, opens: bool, tape: bool) -> None:
         cuda_chain.move_chain[(self.n_systems,)](
             self.chain, self.chain_masses, self.kT, self.n_dof, self.kinetic, self.block_kinetic,
             self.blocks_of_systems, self.scales, self.counter, self.tape_chain, self.numbers, self.n_systems,
-            CLOSE=close, OPEN=opens, TAPE=tape, **self._chain_sizes(), num_warps=1,
+            CLOSE=close, OPEN=opens, TAPE=tape, **self._chain_sizes(), **launch_options(1),
         )  # fmt: skip
 
     def _chain_sizes(self) -> dict[str, int]:
@@ -320,13 +321,13 @@ class Space:
             cuda_chain.reverse_chain[(self.n_systems,)](
                 self.by_chain, self.chain_masses, self.kT, self.n_dof, self.reverse_sums, self.frame_overlap,
                 self.blocks_of_systems, self.factors, self.counter, self.tape_chain, self.numbers, self.n_systems,
-                OPEN=opens, CLOSE=closes, FRAME=frame, **self._chain_sizes(), num_warps=1,
+                OPEN=opens, CLOSE=closes, FRAME=frame, **self._chain_sizes(), **launch_options(1),
             )  # fmt: skip
         cuda_step.reverse_kicks[grid](
             self.positions, self.by_positions, self.by_velocities, self.kick, self.weights, self.masses,
             self.reference, self.moved, self.failed, self.counter, self.factors, self.frame_positions,
             self.frame_velocities, self.numbers, self.blocks, self.tape_positions, self.tape_velocities,
-            self.n_atoms, KIND=shape.kind, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, num_warps=1,
+            self.n_atoms, KIND=shape.kind, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, **launch_options(1),
         )  # fmt: skip
         self.build_rows()
         self.reverse_forces(drift=closes)
@@ -340,7 +341,7 @@ class Space:
             self.blocks, self.moved, self.counter, self.decay, self.tape_velocities, self.reverse_sums,
             shape.capacity, shape.tables[1], shape.n_types, self.n_atoms, 3 * shape.tables[0] * shape.tables[1],
             KIND=shape.kind, DRIFT=drift, COPIES=tiling.copies, BLOCK=tiling.block, LANES=tiling.lanes,
-            TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, num_warps=tiling.warps,
+            TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
         )  # fmt: skip
 
     def coefficient_gradient(self) -> Tensor:

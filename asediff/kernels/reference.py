@@ -81,7 +81,8 @@ def lattice_inverse(cell: Tensor, pbc: Tensor) -> Tensor:
         `(n_systems, 3, 3)`: `d @ inverse[k]` are the components of d in system k, 1/length.
     """
     periodic = torch.where(pbc[:, :, None], cell, torch.zeros_like(cell))
-    return torch.linalg.pinv(periodic.to(torch.float64)).to(cell.dtype)
+    # a few small matrices: not worth a decomposition on a GPU
+    return torch.linalg.pinv(periodic.detach().to("cpu", torch.float64)).to(cell)
 
 
 def all_pairs(positions: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -42,7 +42,8 @@ def test_the_fine_expansion_is_the_counting_kernel(sigma):
 
 @pytest.mark.parametrize("skewed", [False, True], ids=["cubic", "skewed"])
 @pytest.mark.parametrize(("r_max", "width"), [(3.3, 0.2), (3.3, 0.07), (2.0, 0.1), (3.3, 0.0)])
-def test_counts_and_gradient_equal_the_definition(r_max, width, skewed):
+def test_counts_and_gradient_equal_the_definition(r_max, width, skewed, monkeypatch):
+    monkeypatch.setattr(cuda_rdf, "MEMORY", 1 if skewed else 2**28)
     grid = ShellGrid(0.5, r_max, 14, width)
     positions, *rest = batch(skewed=skewed)
     positions.requires_grad_()
