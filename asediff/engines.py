@@ -125,8 +125,8 @@ class DiluteEngine(Engine):
         potential: PairPotential,
         state_point: StatePoint,
         *,
-        seed: int,  # noqa: ARG002
-        start: System | None = None,  # noqa: ARG002
+        seed: int,
+        start: System | None = None,
     ) -> Measurement:
         """The g(r) of each RDF target in closed form, with no error bar and the ideal-gas pressure.
 
@@ -137,9 +137,7 @@ class DiluteEngine(Engine):
         for target in state_point.targets:
             observable = target.observable
             if not isinstance(observable, RDF):
-                raise ValueError(
-                    f"targets: {type(observable).__name__} has no dilute limit here; DiluteEngine takes RDF targets only"
-                )
+                raise ValueError(f"targets: {type(observable).__name__} has no dilute limit here; give RDF targets")
             with torch.no_grad():
                 u = potential.function(observable.centers, observable.pair, float(state_point.kT))
             values.append(torch.exp(-u / float(state_point.kT)))

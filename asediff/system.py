@@ -383,9 +383,7 @@ def resolve_kT(  # noqa: N802
     name, value = ("kT", kT) if kT is not None else ("temperature_K", temperature_K)
     numbers = torch.as_tensor(value)
     if not bool((torch.isfinite(numbers) & (numbers >= 0)).all()):
-        raise ValueError(
-            f"{name}: {numbers.tolist()} is not a temperature; give a finite number of at least 0"
-        )
+        raise ValueError(f"{name}: {numbers.tolist()} is not a temperature; give a finite number of at least 0")
     if kT is not None:
         return kT
     assert temperature_K is not None

@@ -10,7 +10,7 @@ import torch
 from ase import units
 from ase.build import bulk, make_supercell
 
-from asediff.lammps import LammpsRun, LammpsError, find_lmp, lammps_input, run_lammps, side_by_side
+from asediff.lammps import LammpsError, LammpsRun, find_lmp, lammps_input, run_lammps, side_by_side
 from asediff.lammps_files import Box, parse_log, read_dump, write_data, write_frames
 from asediff.lammps_units import LammpsUnits
 from asediff.neighbors import NeighborList

@@ -68,7 +68,7 @@ class FitJob:
         """Append a row to the history."""
         self.history.append({**row, "md_steps": float(self.md_steps), "seconds": self.seconds})
 
-    def bar(self, total: int, done: int) -> tqdm:  # type: ignore[type-arg]
+    def bar(self, total: int, done: int) -> tqdm:
         """A progress bar on standard error."""
         return tqdm(total=total, initial=done, disable=not self.progress, dynamic_ncols=True)
 

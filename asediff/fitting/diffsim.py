@@ -162,7 +162,7 @@ class _Descent:
         method = self.method
         self.optimizer.zero_grad()
         trajectory, loss = self._loss()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, method.clip))
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):

@@ -178,7 +178,7 @@ def descend(
         last = float(loss.detach())
         first = last if steps == 0 else first
         optimizer.zero_grad()
-        (loss + expansion.penalty(statistics, curves)).backward()  # type: ignore[no-untyped-call]
+        (loss + expansion.penalty(statistics, curves)).backward()
         optimizer.step()
         steps += 1
     return {"loss": first, "loss_reweighted": last, "inner_steps": float(steps), "efficiency": efficiency}

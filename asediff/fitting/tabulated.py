@@ -92,7 +92,7 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
         )
     result = []
     for name, rows in sorted(found.items()):
-        grids = [target.observable.centers.numpy() for _, _, target in rows]  # type: ignore[attr-defined]
+        grids = [target.observable.centers.numpy() for _, _, target in rows]
         r = grids[0][grids[0] <= limits[0] * (1 + 1e-9)]
         for (s, _, target), grid in zip(rows, grids, strict=True):
             if len(grid) < len(r) or not np.allclose(grid[: len(r)], r, rtol=0, atol=1e-9 * r[-1]):
