@@ -22,11 +22,11 @@ measured = engine.measure(truth, StatePoint(system, Target(rdf, rdf(system)[0]),
 target = StatePoint(system, Target(rdf, measured.values[0]), kT=1.0, name="liquid")
 
 guess = PairPotential(LennardJones(epsilon=0.7, sigma=1.05), cutoff=2.5)
-method = DiffSim(timestep=0.005, epochs=60, learning_rate=1e-2, pretraining=None)
+method = DiffSim(timestep=0.005, epochs=100, learning_rate=4e-2, pretraining=None)
 result = fit(guess, target, method, validation=engine, progress=False)
 
-learned = result.potential.radial()
-print(f"epsilon {float(learned.epsilon):.3f} (1), sigma {float(learned.sigma):.3f} (1)")
+learned = result.potential.radial().config()
+print(f"epsilon {learned['epsilon']:.3f} (1), sigma {learned['sigma']:.3f} (1)")
 print(result.summary())
-assert abs(float(learned.epsilon) - 1.0) < 0.1
-assert abs(float(learned.sigma) - 1.0) < 0.01
+assert abs(learned["epsilon"] - 1.0) < 0.1
+assert abs(learned["sigma"] - 1.0) < 0.01
