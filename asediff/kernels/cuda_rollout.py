@@ -306,7 +306,8 @@ def _run(
     n_frames, like = n_steps // save_every, {"dtype": positions.dtype, "device": positions.device}
     x = torch.empty(n_frames, space.n_atoms, 3, **like)
     v = torch.empty_like(x)
-    sums = torch.zeros(n_frames, space.n_blocks, 7, dtype=torch.float64, device=positions.device)
+    block_sums = torch.zeros(space.n_blocks, 7, dtype=torch.float64, device=positions.device)
+    sums = torch.zeros(n_frames, space.n_systems, 7, dtype=torch.float64, device=positions.device)
     chains = torch.zeros(n_frames, *space.chain.shape, dtype=torch.float64, device=positions.device)
     kinetic = torch.zeros(n_frames, space.n_systems, dtype=torch.float64, device=positions.device)
     snapshots = []
@@ -323,7 +324,8 @@ def _run(
         n = m
         if n % save_every == 0:
             k = n // save_every - 1
-            space.sum_energies(sums[k])
+            space.sum_energies(block_sums)
+            sums[k] = _per_system(space, block_sums)
             x[k], v[k], chains[k] = space.positions, space.velocities, space.chain
             kinetic[k] = space.twice_kinetic(space.velocities)
     if every:
@@ -360,15 +362,13 @@ def _keep_last(space: Space, step: int) -> None:
 
 
 def _per_system(space: Space, sums: Tensor) -> Tensor:
-    """Sums over the blocks of each system, `(..., n_blocks, 7)` to `(..., n_systems, 7)`."""
-    zeros = sums.new_zeros(*sums.shape[:-2], space.n_systems, 7)
-    return zeros.index_add(-2, space.block_system, sums)
+    """Sums over the blocks of each system, `(n_blocks, 7)` to `(n_systems, 7)`."""
+    return sums.new_zeros(space.n_systems, 7).index_add(0, space.block_system, sums)
 
 
 def _thermo(space: Space, sums: Tensor, chains: Tensor, kinetic: Tensor) -> Tensor:
     """Energy, sum over pairs of r.F and conserved energy `(n_frames, n_systems, 3)`."""
-    total = _per_system(space, sums)
-    energy, virial = total[..., 0], total[..., 1:4].sum(-1)
+    energy, virial = sums[..., 0], sums[..., 1:4].sum(-1)
     conserved = energy + 0.5 * kinetic
     places, rates = chains.unbind(-2)
     if space.shape.tchain:
