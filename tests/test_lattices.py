@@ -10,7 +10,6 @@ from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 @pytest.mark.parametrize(
     ("build", "per_cell", "coordination"),
     [(fcc, 4, 12), (bcc, 2, 8), (diamond, 8, 4)],
-    ids=lambda x: str(x),
     ids=["fcc", "bcc", "diamond"],
 )
 def test_crystals_have_their_density_and_coordination(build, per_cell, coordination):
