@@ -18,7 +18,7 @@ from asediff.fitting import (
     fit,
 )
 from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
-from asediff.losses import L2, JensenShannon, WeightedL2
+from asediff.losses import L2, JensenShannon, ShellL2, WeightedL2
 from asediff.measurement import Deviation, Measurement
 from asediff.observables import RDF, Observable, Pressure
 from asediff.potentials import (
@@ -84,6 +84,7 @@ __all__ = [
     "Repulsion",
     "ReversibleAdjoint",
     "Reweighting",
+    "ShellL2",
     "Shifted",
     "StatePoint",
     "Switched",

@@ -36,6 +36,20 @@ class L2(Loss):
 
 
 @dataclass(frozen=True)
+class ShellL2(Loss):
+    """Mean squared difference weighted by the area of the shells, sum_k r_k² (g_k - g_ref,k)² / sum_k r_k².
+
+    Up to a constant this is D (`structural_deviation`). A shell of radius r holds pairs in proportion to r², so each
+    pair counts alike, and the noise of a g(r), which falls as 1/r, weighs the same at every distance.
+    """
+
+    def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
+        """See `Loss`."""
+        shell = observable.centers.to(values) ** 2
+        return (shell * (values - reference).square()).sum() / shell.sum()
+
+
+@dataclass(frozen=True)
 class WeightedL2(Loss):
     """Mean squared difference in units of the expected error, (1/K) sum_k (g_k - g_ref,k)² / (error_k² + floor²).
 

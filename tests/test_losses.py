@@ -11,6 +11,7 @@ import torch
 from asediff.losses import (
     L2,
     JensenShannon,
+    ShellL2,
     WeightedL2,
     block_average_error,
     mean_abs_deviation,
@@ -57,7 +58,7 @@ def test_jensen_shannon_of_two_shells_in_closed_form():
     assert float(JensenShannon(1e-14)(p, q, rdf)) == pytest.approx(entropy - 0.5 * math.log(2.0), rel=1e-9)
 
 
-@pytest.mark.parametrize("loss", [L2(), JensenShannon()])
+@pytest.mark.parametrize("loss", [L2(), ShellL2(), JensenShannon()])
 def test_losses_have_gradients(loss):
     g = (1.0 + 0.2 * torch.sin(R)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, ONES, RDF_50), g)
@@ -121,3 +122,13 @@ def test_block_average_error_of_few_frames():
     assert bool(torch.isnan(block_average_error(torch.ones(1, 3))).all())
     x = torch.tensor([[0.0], [1.0], [0.0], [1.0]], dtype=torch.float64)
     assert float(block_average_error(x)) == pytest.approx(math.sqrt(1.0 / 3.0 / 4.0))
+
+
+def test_shell_l2_is_the_structural_deviation_up_to_a_constant():
+    rdf = RDF(3.0, 60)
+    ratios = []
+    for amplitude in (0.1, -0.3):
+        g = 1 + amplitude * torch.sin(3 * rdf.centers)
+        d = structural_deviation(rdf.centers, g, torch.ones(60), density=0.7)
+        ratios.append(float(ShellL2()(g, torch.ones(60).double(), rdf) / d))
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-12)

@@ -11,7 +11,6 @@ from asediff.config.sections import (
     Count,
     DiffSimSettings,
     EngineSettings,
-    L2Settings,
     LammpsSettings,
     LossSettings,
     MethodSettings,
@@ -19,6 +18,7 @@ from asediff.config.sections import (
     Positive,
     RadialSettings,
     RepulsionSettings,
+    ShellL2Settings,
     SwitchedSettings,
     TruncationSettings,
 )
@@ -69,7 +69,7 @@ class TargetSettings(Settings):
     pair: Pair | None = Field(None, description="two symbols; all atoms when left out")
     rdf: RDFSettings = Field(default_factory=RDFSettings)
     weight: Positive = Field(1.0, description="in the loss")
-    loss: LossSettings = Field(default_factory=L2Settings)
+    loss: LossSettings = Field(default_factory=ShellL2Settings)
     name: str | None = Field(None, description="for reports and file names")
 
 

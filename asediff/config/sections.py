@@ -24,7 +24,7 @@ from asediff.fitting import (
     VotcaUpdate,
 )
 from asediff.fitting.diffsim import ReweightedGradient
-from asediff.losses import L2, JensenShannon
+from asediff.losses import L2, JensenShannon, ShellL2
 from asediff.potentials import (
     ForceShifted,
     LennardJones,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # classes made at run time; the attributes of their objects a
     RepulsionSettings: TypeAlias = Constructor
     SwitchedSettings: TypeAlias = Constructor
     L2Settings: TypeAlias = Constructor
+    ShellL2Settings: TypeAlias = Constructor
     CheckpointSettings: TypeAlias = Constructor
     PretrainingSettings: TypeAlias = Constructor
     DiffSimSettings: TypeAlias = Constructor
@@ -71,6 +72,7 @@ else:
     RepulsionSettings = constructor(Repulsion, "repulsion")
     SwitchedSettings = constructor(Switched, "switched")
     L2Settings = constructor(L2, "l2")
+    ShellL2Settings = constructor(ShellL2, "shell_l2")
     CheckpointSettings = constructor(CheckpointAdjoint, "checkpoint")
     TruncationSettings = Annotated[
         SwitchedSettings
@@ -80,7 +82,7 @@ else:
         Field(discriminator="kind"),
     ]
     LossSettings = Annotated[
-        L2Settings | constructor(JensenShannon, "jensen_shannon"),
+        L2Settings | ShellL2Settings | constructor(JensenShannon, "jensen_shannon"),
         Field(discriminator="kind"),
     ]
     GradientSettings = Annotated[
