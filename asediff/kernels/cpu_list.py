@@ -32,6 +32,9 @@ from asediff.kernels.cpu_space import (
     BUILDS,
     CELL,
     DISPLACEMENT,
+    FAR,
+    FORCE,
+    GX,
     HEIGHT,
     HOME,
     IMAGE_TYPE,
@@ -42,6 +45,7 @@ from asediff.kernels.cpu_space import (
     LISTING,
     LOWER,
     MARGIN,
+    MAX_IMAGES,
     NEW_ORDER,
     NEW_SLOT,
     ORDER,
@@ -59,6 +63,7 @@ from asediff.kernels.cpu_space import (
     SLOT_OF,
     TYPE,
     WIDTH,
+    W,
     X,
 )
 from asediff.kernels.cpu_team import meet, share
@@ -185,65 +190,116 @@ def _lay_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
                 entry += 1
 
 
+@njit(nogil=True, error_model="numpy")
+def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # type: ignore[no-untyped-def]
+    """Copy positions, numbers and types of all entries within reach of a bin, ascending, side by side.
+
+    Args:
+        image: the images.
+        types: their types.
+        first: first entry of each padded bin.
+        layout: of the bins.
+        own_bin: the padded bin.
+        x: set to positions, like y and z; numbers and kinds: set to numbers and types.
+
+    Returns:
+        How many there are, and the place of an entry of the bin itself minus its number. Nothing is copied from where
+        the room ends, and the entries that there are are counted on.
+    """
+    nx = layout[BINS, 0] + 2 * layout[MARGIN, 0]
+    ny = layout[BINS, 1] + 2 * layout[MARGIN, 1]
+    nz = layout[BINS, 2] + 2 * layout[MARGIN, 2]
+    from_x, from_y, from_z = image[0], image[1], image[2]
+    bx, line = own_bin % nx, own_bin // nx
+    by, bz = line % ny, line // ny
+    x0, x1 = max(bx - REACH, 0), min(bx + REACH, nx - 1)
+    count, offset, room = 0, 0, x.shape[0] - 2 * LANES
+    like = load(x, 0)
+    ascending = count_up(like)
+    for rz in range(max(bz - REACH, 0), min(bz + REACH, nz - 1) + 1):
+        for ry in range(max(by - REACH, 0), min(by + REACH, ny - 1) + 1):
+            base = (rz * ny + ry) * nx
+            start, end = first[base + x0], first[base + x1 + 1]
+            if rz == bz and ry == by:
+                offset = count - start
+            if count + end - start <= room:
+                for k in range(start, end, BLOCK_BYTES // x.itemsize):
+                    to = count + k - start
+                    store(x, to, load(from_x, k))
+                    store(y, to, load(from_y, k))
+                    store(z, to, load(from_z, k))
+                    store(numbers, to, splat_index(k, like) + ascending)
+                    store(kinds, to, load_index(types, k, like))
+            count += end - start
+    if count <= room:
+        store(x, count, splat(x.dtype.type(FAR)))
+    return count, offset
+
+
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _append(row, count, image, types, table_row, first, last, x, y, z, radius2):  # type: ignore[no-untyped-def]
-    """Append the entries first..last-1 that lie within the listing radius of (x, y, z) to a row.
+def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own, radius2):  # type: ignore[no-untyped-def]
+    """Append the collected entries first..last-1 with numbers less than `before` that are close to the one at `own`.
 
     A row that is too long is counted on to its end, but not written any further.
     """
-    end = splat_index(last, x)
-    ascending = count_up(x)
-    table = splat_index(table_row[0], x)
+    own_x, own_y, own_z = splat(x[own]), splat(y[own]), splat(z[own])
+    limit = splat_index(before, own_x)
+    table = splat_index(bits[0], own_x)
     room = row.shape[0] - LANES
-    for start in range(first, last, BLOCK_BYTES // image.itemsize):
-        entry = splat_index(start, x) + ascending
-        dx, dy, dz = load(image[0], start) - x, load(image[1], start) - y, load(image[2], start) - z
-        close = (dx * dx + dy * dy + dz * dz < radius2) & (entry < end)
-        if table_row.shape[0] > 1:
-            table = gather(table_row, load_index(types, start, x))
+    for k in range(first, last, BLOCK_BYTES // x.itemsize):
+        entry = load_index(numbers, k, own_x)
+        dx, dy, dz = load(x, k) - own_x, load(y, k) - own_y, load(z, k) - own_z
+        close = (dx * dx + dy * dy + dz * dz < radius2) & (entry < limit)
+        if bits.shape[0] > 1:
+            table = gather(bits, load_index(kinds, k, own_x))
         count += compress(row, min(count, room), entry + table, close)
     return count
 
 
 @njit(nogil=True, error_model="numpy")
-def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
-    """Rows of these slots; returns the longest row that was needed."""
-    nx = space.layout[BINS, 0] + 2 * space.layout[MARGIN, 0]
-    ny = space.layout[BINS, 1] + 2 * space.layout[MARGIN, 1]
-    nz = space.layout[BINS, 2] + 2 * space.layout[MARGIN, 2]
-    longest = space.rows.shape[1]
-    image, types = space.images, space.entries[IMAGE_TYPE]
+def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-def]
+    """Rows of these slots; returns the longest row and the most candidates that a bin had, done or too many."""
+    image, types, first, layout = space.images, space.entries[IMAGE_TYPE], space.first[PADDED], space.layout
+    rows, atoms, table_bits = space.rows, space.atoms, space.table_bits
+    longest = rows.shape[1]
     radius = image.dtype.type(space.geometry[RADIUS, LISTING])
     radius2 = splat(radius * radius)
     row = np.zeros(longest + 2 * LANES, dtype=np.int32)
-    needed = 0
+    places, integers = np.zeros((3, room), dtype=image.dtype), np.zeros((2, room), dtype=np.int32)
+    x, y, z, numbers, kinds = places[0], places[1], places[2], integers[0], integers[1]
+    needed, collected, count, offset = 0, -1, 0, 0
     for slot in range(first_slot, last_slot):
-        own = space.atoms[OWN_ENTRY, slot]
-        x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
-        table_row = space.table_bits[space.atoms[TYPE, space.atoms[ORDER, slot]]]
-        own_bin = space.atoms[OWN_BIN, slot]
-        bx, line = own_bin % nx, own_bin // nx
-        by, bz = line % ny, line // ny
-        x0, x1 = max(bx - REACH, 0), min(bx + REACH, nx - 1)
-        count, lower = 0, 0
-        for rz in range(max(bz - REACH, 0), min(bz + REACH, nz - 1) + 1):
-            for ry in range(max(by - REACH, 0), min(by + REACH, ny - 1) + 1):
-                base = (rz * ny + ry) * nx
-                start, end = space.first[PADDED, base + x0], space.first[PADDED, base + x1 + 1]
-                if rz == bz and ry == by:
-                    count = _append(row, count, image, types, table_row, start, own, x, y, z, radius2)
-                    lower = count
-                    start = own + 1
-                count = _append(row, count, image, types, table_row, start, end, x, y, z, radius2)
-        full = (count + LANES - 1) // LANES * LANES
+        own = atoms[OWN_ENTRY, slot]
+        if atoms[OWN_BIN, slot] != collected:
+            collected = atoms[OWN_BIN, slot]
+            count, offset = _collect(image, types, first, layout, collected, x, y, z, numbers, kinds)
+            if count + 2 * LANES > room:
+                return needed, count + 2 * LANES
+        k = own + offset
+        bits = table_bits[kinds[k]]
+        lower = _append(row, 0, x, y, z, numbers, kinds, bits, 0, k, own, k, radius2)
+        total = _append(row, lower, x, y, z, numbers, kinds, bits, k + 1, count, MAX_IMAGES, k, radius2)
+        full = (total + LANES - 1) // LANES * LANES
         needed = max(needed, full)
         if full <= longest:
-            for k in range(count, full):
-                row[k] = 0
-            space.atoms[LOWER, slot] = lower
-            space.atoms[LENGTH, slot] = count
-            space.rows[slot, :full] = row[:full]
-    return needed
+            for extra in range(total, full):
+                row[extra] = 0
+            atoms[LOWER, slot] = lower
+            atoms[LENGTH, slot] = total
+            for e in range(full):
+                rows[slot, e] = row[e]
+    return needed, 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
+    """Rows of these slots; returns the longest row that was needed."""
+    room = 1024
+    while True:
+        needed, more = _fill_rows(space, first_slot, last_slot, room)
+        if more == 0:
+            return needed
+        room = 2 * more
 
 
 @njit(nogil=True, error_model="numpy")
@@ -285,10 +341,14 @@ def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
         return False
     for slot in range(first, last):
         old = space.atoms[SLOT_OF, space.atoms[NEW_ORDER, slot]]
-        for r in range(space.state.shape[0]):
+        for r in range(FORCE):
+            space.spare[r, slot] = space.state[r, old]
+        for r in range(GX, min(W, space.state.shape[0])):
             space.spare[r, slot] = space.state[r, old]
     meet(space.control, n_threads)
-    for r in range(space.state.shape[0]):
+    for r in range(FORCE):
+        space.state[r, first:last] = space.spare[r, first:last]
+    for r in range(GX, min(W, space.state.shape[0])):
         space.state[r, first:last] = space.spare[r, first:last]
     for c in range(3):
         space.state[REFERENCE + c, first:last] = space.state[X + c, first:last]

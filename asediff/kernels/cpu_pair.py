@@ -16,6 +16,7 @@ from numba import njit
 from asediff.kernels.cpu_simd import (
     BLOCK_BYTES,
     LANES,
+    add_powers,
     as_float,
     gather,
     load_index,
@@ -185,8 +186,4 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: i
         state[row_of_gradient + 1, slot] += total(gy)
         state[row_of_gradient + 2, slot] += total(gz)
         for k in range(space.atoms[LOWER, slot], count):
-            interval, t = intervals[k], fractions[k]
-            push = pushes[k]
-            table_gradient[interval] += push
-            table_gradient[interval + 1] += push * t
-            table_gradient[interval + 2] += push * t * t
+            add_powers(table_gradient, intervals[k], pushes[k], fractions[k])

@@ -163,17 +163,50 @@ def gather(_context: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def compress(_context: Any, array: Any, index: Any, vector: Any, mask: Any) -> Any:
-    """Write the lanes that the mask selects to array[index], ... side by side; returns how many there were."""
+    """Write the lanes that the mask selects to array[index], ... side by side; returns how many there were.
+
+    A whole block is written, what follows the selected lanes is arbitrary: the array needs room for it.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        name = f"llvm.masked.compressstore.{_llvm_name(arguments[2].type)}"
-        _call(builder, name, ir.VoidType(), [arguments[2], pointer, arguments[3]])
+        kind = arguments[2].type
+        name = f"llvm.experimental.vector.compress.{_llvm_name(kind)}"
+        packed = _call(builder, name, kind, [arguments[2], arguments[3], ir.Constant(kind, ir.Undefined)])
+        written = builder.store(packed, builder.bitcast(pointer, kind.as_pointer()))
+        written.align = array.dtype.bitwidth // 8
         integer = ir.IntType(vector.lanes)
         bits = builder.bitcast(arguments[3], integer)
         return builder.zext(_call(builder, f"llvm.ctpop.i{vector.lanes}", integer, [bits]), ir.IntType(64))
 
     return types.int64(array, index, vector, mask), generate
+
+
+@intrinsic
+def add_powers(_context: Any, array: Any, index: Any, factor: Any, t: Any) -> Any:
+    """array[index : index + 4] += factor (1, t, t², 0), on a float64 array."""
+    kind = ir.VectorType(ir.DoubleType(), 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        pointer = builder.bitcast(place, kind.as_pointer())
+        push, step = (
+            _splat(builder, context.cast(builder, value, given, types.float64), 4)
+            for value, given in zip(arguments[2:], signature.args[2:], strict=True)
+        )
+        powers = _constant(kind, [0.0, 0.0, 1.0, 0.0])
+        for unit in ([0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]):
+            powers = builder.fadd(
+                builder.fmul(powers, step, flags=("contract",)), _constant(kind, unit), flags=("contract",)
+            )
+        sum_before = builder.load(pointer)
+        sum_before.align = 8
+        contribution = builder.fmul(push, powers, flags=("contract",))
+        written = builder.store(builder.fadd(sum_before, contribution, flags=("contract",)), pointer)
+        written.align = 8
+        return context.get_dummy_value()
+
+    return types.none(array, index, factor, t), generate
 
 
 @intrinsic
