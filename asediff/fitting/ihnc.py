@@ -43,6 +43,8 @@ class IHNC(Method):
         g_floor: g(r) below it enters the logarithm as the floor; rows where the target does not exceed it are the core.
         max_change: largest |du| of one iteration, kT.
         smallest_structure_factor: 1 + ρĥ(q) is not believed below this; noise at small q would make it negative.
+        window_onset: h(r) is faded out from this fraction of the RDF's range to its end, where it would be cut off: the
+            cut makes 1 + ρĥ(q) ring around its small true value at small q.
         smoothing: passes of the (1/4, 1/2, 1/4) filter over du.
         core: continued anew in each iteration.
         cutoff: of the potential, length; default half of the RDF's r_max.
@@ -55,6 +57,7 @@ class IHNC(Method):
     g_floor: float = 0.02
     max_change: float = 1.0
     smallest_structure_factor: float = 0.03
+    window_onset: float = 0.5
     smoothing: int = 1
     core: Core = field(default_factory=PowerCore)
     cutoff: float | None = None
@@ -106,10 +109,12 @@ class IHNC(Method):
 
     def _closure(self, r: FloatArray, g: FloatArray, density: float) -> FloatArray:
         """h - c on the given bins."""
-        return total_minus_direct(r, g, density, self.smallest_structure_factor)
+        return total_minus_direct(r, g, density, self.smallest_structure_factor, onset=self.window_onset)
 
 
-def total_minus_direct(r: FloatArray, g: FloatArray, density: float, smallest: float = 0.0) -> FloatArray:
+def total_minus_direct(
+    r: FloatArray, g: FloatArray, density: float, smallest: float = 0.0, *, onset: float = 1.0
+) -> FloatArray:
     """h(r) - c(r) of a g(r), by 3-D Fourier (sine) transforms: ĉ = ĥ/(1 + ρĥ).
 
     Args:
@@ -117,18 +122,23 @@ def total_minus_direct(r: FloatArray, g: FloatArray, density: float, smallest: f
         g: `(n,)`; it is taken to be 1 beyond the last.
         density: number density, 1/length³.
         smallest: lower bound of 1 + ρĥ.
+        onset: h is multiplied by a cosine window that falls from 1 at this fraction of the last r to 0 there.
 
     Returns:
         `(n,)`.
     """
     step = float(r[-1] - r[0]) / (len(r) - 1)
-    n = round(r[-1] / step + 0.5)
+    n_inside = round(r[-1] / step + 0.5)
+    n = 3 * n_inside
     grid = (np.arange(n) + 0.5) * step
-    h = np.interp(grid, r, g, left=0.0) - 1.0
+    h = np.where(grid <= grid[n_inside - 1], np.interp(grid, r, g, left=0.0) - 1.0, 0.0)
+    if onset < 1.0:
+        x = np.clip((grid / r[-1] - onset) / (1.0 - onset), 0.0, 1.0)
+        h *= 0.5 * (1.0 + np.cos(np.pi * x))
     # r_k = (k + 1/2) Δr and q_j = (j + 1/2) π/(n Δr): the type-4 sine transform is its own inverse up to 2n.
     q = (np.arange(n) + 0.5) * np.pi / (n * step)
     h_q = 2.0 * np.pi * step / q * dst(h * grid, type=4)
     structure = np.maximum(1.0 + density * h_q, smallest)
     c_q = h_q / structure
     c = dst(c_q * q, type=4) * (np.pi / (n * step)) / (4.0 * np.pi**2 * grid)
-    return np.interp(r, grid, h - c)
+    return np.asarray(np.interp(r, grid, h - c), dtype=np.float64)

@@ -95,7 +95,7 @@ class Smoothness(Regularization):
         ridge: strength of the Tikhonov term.
     """
 
-    strength: float = 1e-2
+    strength: float = 3e-3
     length: float = 0.05
     ridge: float = 1e-3
 
@@ -153,7 +153,8 @@ class NewtonMethod(Method):
         iterations: number of updates.
         regularization: of the linear problem.
         step_size: factor of the solution.
-        trust_radius: the change is scaled down so that no row changes by more than this many kT.
+        trust_radius: the change is scaled down so that |du| min(1, g) exceeds this many kT in no row: the core may move
+            further than the shells of the liquid, but not by more than four times as much.
         g_floor: rows where neither the target nor the run exceeds it belong to the core.
         core: continued anew in each iteration from the first sampled row.
         damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full
@@ -201,7 +202,8 @@ class NewtonMethod(Method):
             problem = NewtonProblem(pairs, free, table_basis(pairs, free), samples, job.state_points)
             change = self._solve(problem)
             kT = min(float(p.kT) for p in job.state_points)
-            largest = float(np.abs(change).max()) / kT
+            weights = [np.clip(pair.g.max(0)[rows], 0.25, 1.0) for pair, rows in zip(pairs, free, strict=True)]
+            largest = float((np.abs(change) * np.concatenate(weights)).max()) / kT
             shortened = min(1.0, self.trust_radius / largest) if largest > 0 else 1.0
             if self.damp_noise:
                 row = comparison(job.state_points, [s.measurement for s in samples])

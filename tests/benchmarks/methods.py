@@ -96,8 +96,8 @@ def lennard_jones(folder: Path) -> Case:
 
 
 def binary(folder: Path) -> Case:
-    """50:50 mixture, σ 0.9, 1.0, 1.1, ρ = 0.8, kT = 1, 256 atoms; rows of 0.02 up to 2.5."""
-    atoms = mixture(fcc("Ar", density=0.8, cells=4, rattle=0.02), {"Ar": 0.5, "Kr": 0.5}, masses={"Ar": 1.0, "Kr": 1.0})
+    """50:50 mixture, σ 0.9, 1.0, 1.1, ρ = 0.7, kT = 1, 256 atoms; rows of 0.02 up to 2.5."""
+    atoms = mixture(fcc("Ar", density=0.7, cells=4, rattle=0.02), {"Ar": 0.5, "Kr": 0.5}, masses={"Ar": 1.0, "Kr": 1.0})
     sigma = {("Ar", "Ar"): 0.9, ("Ar", "Kr"): 1.0, ("Kr", "Kr"): 1.1}
     truth = PairPotential({pair: LennardJones(1.0, s) for pair, s in sigma.items()}, 2.5, truncation=Shifted())
     rdfs = {pair: RDF(3.3, 165, pair=pair) for pair in sigma}
@@ -174,11 +174,11 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
     chosen: dict[str, tuple[Method, bool]] = {
         "IBI": (IBI(engine, 10, cutoff=cutoff), False),
         "IBI, VOTCA rule": (IBI(engine, 10, update=VotcaUpdate(), cutoff=cutoff), False),
-        "IMC": (IMC(engine, 4, cutoff=cutoff), False),
+        "IMC": (IMC(engine, 3, cutoff=cutoff), False),
         "IHNC": (IHNC(engine, 4, cutoff=cutoff), False),
-        "Gauss-Newton": (GaussNewton(engine, 4, cutoff=cutoff), False),
+        "Gauss-Newton": (GaussNewton(engine, 3, cutoff=cutoff), False),
         "Gauss-Newton with pressure": (GaussNewton(engine, 5, cutoff=cutoff), True),
-        "Reweighting, neural": (Reweighting(engine, 4), False),
+        "Reweighting, neural": (Reweighting(engine, 3), False),
         "Reweighting, neural, exact weights": (Reweighting(engine, 6, expansion=ExactWeights(0.2)), False),
         "DiffSim, neural": (DiffSim(engine.timestep, epochs=500, steps=120), False),
     }
