@@ -130,7 +130,7 @@ def plot_potential(
     shown = r[np.argmax(learned < HIGHEST_KT)]
     ax.set(xlabel=f"r ({unit})", ylabel="u(r) / kT", ylim=(1.15 * min(low, -0.1), HIGHEST_KT))
     ax.set_xlim(max(float(r[0]), 0.97 * float(shown)), float(r[-1]))
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=9 if len(curves) <= 4 else 6.5)
     return ax
 
 

@@ -91,13 +91,15 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
     add(potential_figure(evidence, columns), "potential", caption)
     if any("loss" in row for row in evidence.result.history):
         add(plotting.plot_loss(evidence.result.history), "loss", "Loss of each update; only the trend means something.")
+    rows = [row for k in range(len(points)) for row in deviation_rows(evidence, k)]
     environment = Environment(
         loader=PackageLoader("asediff", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html.j2").render(
         evidence=evidence,
         figures=figures,
-        rows=[row for k in range(len(points)) for row in deviation_rows(evidence, k)],
+        rows=rows,
+        worst=max((row for row in rows if row["run"] == rows[-1]["run"]), key=lambda row: float(row["inside"])),
         states=[state_row(evidence, k) for k in range(len(points))],
         passed=all(report.passed for report in evidence.verification),
         checks=[(points[k].name, report) for k, report in enumerate(evidence.verification)],
