@@ -323,7 +323,7 @@ def test_overlapping_atoms_are_named_with_their_remedy(argon: System, lj: PairPo
     positions = argon.positions.clone()
     positions[1] = positions[0] + 1e-3
     with pytest.raises(InstabilityError, match="a start without overlaps"):
-        simulate(argon.replace(positions=positions), lj, VelocityVerlet(0.05), 500)
+        simulate(argon.replace(positions=positions), lj, VelocityVerlet(0.05), 100)
 
 
 def test_atoms_on_top_of_each_other_have_finite_energy(lj: PairPotential, argon: System, engine: str):
