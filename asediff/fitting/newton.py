@@ -159,6 +159,7 @@ class NewtonMethod(Method):
         core: continued anew in each iteration from the first sampled row.
         damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full
             steps far from the targets, averaging over runs close to them.
+        cross_terms: let g(r) of one pair of species change the potential of another; without, every pair stands alone.
         cutoff: of the potential, length; default the last bin centre.
         stop_within_noise: end when all targets are met within the error bars of the runs.
     """
@@ -171,6 +172,7 @@ class NewtonMethod(Method):
     g_floor: float = 0.02
     core: Core = field(default_factory=PowerCore)
     damp_noise: bool = True
+    cross_terms: bool = True
     cutoff: float | None = None
     stop_within_noise: bool = False
 
@@ -221,6 +223,8 @@ class NewtonMethod(Method):
                 "potential: no pair was found at any distance that the targets allow, so the runs tell nothing; "
                 "check the start potential and the targets"
             )
+        if not self.cross_terms:
+            matrix = _block_diagonal(matrix, problem.blocks)
         constraints = [
             (s.statistics.response(problem.basis).pressure.numpy(), float(p.pressure) - s.measurement.pressure)
             for s, p in zip(problem.samples, problem.state_points, strict=True)
@@ -240,6 +244,13 @@ class NewtonMethod(Method):
         u[rows] += change
         u[: rows[0]] += change[0]
         set_table(potential, pair, self.core.fill(pair.r, u, int(rows[0]), float(pair.kT.max())))
+
+
+def _block_diagonal(matrix: FloatArray, blocks: Sequence[slice]) -> FloatArray:
+    kept = np.zeros_like(matrix)
+    for block in blocks:
+        kept[block, block] = matrix[block, block]
+    return kept
 
 
 def free_rows(pair: PairTargets, g: FloatArray, floor: float) -> NDArray[np.int64]:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from asediff.engines import TorchEngine
-from asediff.fitting.histograms import FrameStatistics, ideal_counts, potential_curve
+from asediff.engines import LammpsEngine, TorchEngine
+from asediff.fitting.histograms import FrameStatistics, ideal_counts, potential_curve, sample
 from asediff.lattices import fcc, mixture
 from asediff.observables import RDF
+from asediff.observables.pressure import Pressure
 from asediff.potentials import LennardJones, PairPotential, Shifted, TabulatedRadial
 from asediff.system import System
 from asediff.targets import StatePoint, Target
@@ -236,3 +237,20 @@ def test_reweighted_response_is_that_of_new_simulations():
     assert float(pulls.square().mean()) < 3.0
     cosine = torch.nn.functional.cosine_similarity(predicted[used], simulated[used], dim=0)
     assert float(cosine) > 0.99
+
+
+def test_frames_of_lammps_are_reweighted_like_those_of_torch():
+    point = liquid()
+    potential = lennard_jones()
+    engine = LammpsEngine(0.005, equilibration_steps=500, steps=2_000, save_every=20, units="lj")
+    one = sample(engine, potential, point, seed=3)
+    assert isinstance(one.statistics, FrameStatistics)
+    averages = one.statistics.averages(potential_curve(potential, 1.0))
+    torch.testing.assert_close(averages.values[0], one.measurement.values[0])
+    # the fine histogram knows the virial: LAMMPS' own pressure under the weights of the same potential
+    trajectory = one.measurement.trajectory
+    assert trajectory is not None
+    virial = Pressure(potential, kT=1.0)(trajectory).item()
+    assert averages.pressure.item() == pytest.approx(virial, abs=2e-2)
+    other = one.statistics.averages(potential_curve(lennard_jones(1.05), 1.0))
+    assert 0.1 < other.efficiency.item() < 1.0
