@@ -88,18 +88,19 @@ class _CudaRun(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> Any:
         from asediff.kernels import cuda
 
-        run = cuda.rollout(
-            x,
-            v,
-            chain,
-            call.batch,
-            call.tables(coefficients),
-            call.stepper,
-            call.n_steps,
-            call.save_every,
-            snapshot_every=call.snapshot_every,
-            skin=call.skin,
-        )
+        with torch.cuda.device_of(x):
+            run = cuda.rollout(
+                x,
+                v,
+                chain,
+                call.batch,
+                call.tables(coefficients),
+                call.stepper,
+                call.n_steps,
+                call.save_every,
+                snapshot_every=call.snapshot_every,
+                skin=call.skin,
+            )
         if run.failed_step >= 0:
             raise FusedFailure(run.failed_step)
         ctx.call, ctx.run = call, run

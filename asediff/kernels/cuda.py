@@ -1,9 +1,10 @@
 """The pair engine on the GPU (Triton): forces, runs of many steps, and their exact reverse passes.
 
-The same operations as `asediff.kernels.reference` and `asediff.kernels.cpu`, on torch tensors. Kernels live in the
-files `cuda_*.py`: lists (neighbor rows), pair (sums over rows), step (integrators), chain (thermostats), space (memory
-and launches), rollout (runs), rdf (histograms). Where there is no GPU they run in Triton's interpreter on CPU tensors,
-for tests, if the environment variable TRITON_INTERPRET is 1 before this module is imported.
+The same operations as `asediff.kernels.reference` and `asediff.kernels.cpu`, on torch tensors. Device functions live in
+cuda_math, cuda_lists (neighbor rows), cuda_pair (sums over rows), cuda_step (kicks and drift) and cuda_chain
+(thermostats); cuda_space holds the memory and launches, cuda_pool chooses its sizes, cuda_rollout makes runs of steps.
+Where there is no GPU they run in Triton's interpreter on CPU tensors, for tests, if the environment variable
+TRITON_INTERPRET is 1 before this module is imported.
 
 Sums over neighbors are taken in a fixed order in boxes of fewer than 4096 atoms; larger ones sort atoms into cells in
 an order that varies, and derivatives of tables are added atomically, so both repeat to round-off only.
@@ -11,13 +12,8 @@ an order that varies, and derivatives of tables are added atomically, so both re
 
 from __future__ import annotations
 
-from asediff.kernels.cuda_rollout import (
-    DeviceRollout,
-    pair_forces,
-    pair_vjp,
-    release_memory,
-    rollout,
-    rollout_vjp,
-)
+from asediff.kernels.cuda_pool import release_memory
+from asediff.kernels.cuda_rollout import DeviceRollout, rollout, rollout_vjp
+from asediff.kernels.cuda_static import pair_forces, pair_vjp
 
 __all__ = ["DeviceRollout", "pair_forces", "pair_vjp", "release_memory", "rollout", "rollout_vjp"]

@@ -46,12 +46,13 @@ class _Layout:
         self, kernel: Any, positions: Tensor, outputs: tuple[Tensor, ...], limits: Tensor, n_bins: int, **options: Any
     ) -> None:
         """Run a kernel over blocks of atoms and frames."""
-        kernel[(len(self.blocks), len(positions))](
-            positions, self.types, self.channels, *outputs, self.boxes, limits, self.blocks, self.offsets,
-            positions.shape[1], len(self.boxes), len(self.channels), self.n_channels, n_bins,
-            IMAGES=self.images, BLOCK=self.block, LANES=self.lanes, TRICLINIC=self.triclinic, **launch_options(4),
-            **options,
-        )  # fmt: skip
+        with torch.cuda.device_of(positions):
+            kernel[(len(self.blocks), len(positions))](
+                positions, self.types, self.channels, *outputs, self.boxes, limits, self.blocks, self.offsets,
+                positions.shape[1], len(self.boxes), len(self.channels), self.n_channels, n_bins,
+                IMAGES=self.images, BLOCK=self.block, LANES=self.lanes, TRICLINIC=self.triclinic,
+                **launch_options(4), **options,
+            )  # fmt: skip
 
 
 def _layout(cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reach: float) -> _Layout | None:

@@ -13,19 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asediff.kernels.arrays import Batch, PairForces, RolloutGradient, SplineTables, Stepper
-from asediff.kernels.cuda_math import ATOM_BITS, MAX_TYPES
-from asediff.kernels.cuda_space import CELLS_FROM, NEVER, Inputs, Shape, Space
-from asediff.kernels.reference import PairGradient, lattice_inverse
-
-ROW_MULTIPLE = 32
-SPARE = 1.3
-"""Rows are this much longer than a uniform density needs; a run that needs more is taken again with longer ones."""
-KEPT_SPACES = 8
-LARGEST_KEPT = 2**30
-
-_idle: dict[Shape, list[Space]] = {}
-_known: dict[Shape, tuple[int, int]] = {}
+from asediff.kernels.arrays import Batch, RolloutGradient, SplineTables, Stepper
+from asediff.kernels.cuda_pool import acquire, choose_shape, in_order, larger_shape, make_inputs, release
+from asediff.kernels.cuda_space import NEVER, Inputs, Shape, Space
+from asediff.kernels.reference import lattice_inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +41,6 @@ class DeviceRollout:
     save_every: int
     snapshot_every: int
     space: list[Space]
-
-
-def release_memory() -> None:
-    """Forget all memory kept for later runs of the same shape."""
-    _idle.clear()
 
 
 def rollout(
@@ -87,23 +73,23 @@ def rollout(
         sort: keep atoms sorted in space; default: if there are many.
     """
     every = n_steps if snapshot_every == 1 else min(snapshot_every, n_steps)
-    shape, skin = _shape(positions, batch, tables, stepper, skin, every + 1 if every else 0)
+    shape, skin = choose_shape(positions, batch, tables, stepper, skin, every + 1 if every else 0)
     order = _spatial_order(positions, batch, shape) if sort or (sort is None and shape.grids is not None) else None
-    inputs = _inputs(batch, tables, stepper, skin, order)
-    x, v = (_sorted(t.detach(), order) for t in (positions, velocities))
+    inputs = make_inputs(batch, tables, stepper, skin, order)
+    x, v = (in_order(t.detach(), order) for t in (positions, velocities))
     while True:
-        space = _acquire(shape)
+        space = acquire(shape)
         space.load(inputs)
         run = _run(space, inputs, order, x, v, chain.detach(), n_steps, save_every, every)
-        larger = _larger(space)
+        larger = larger_shape(space)
         if larger is None:
             break
         shape = larger
     if run.snapshots:
         run.space.append(space)
-        weakref.finalize(run, _release, space)
+        weakref.finalize(run, release, space)
     else:
-        _release(space)
+        release(space)
     return run
 
 
@@ -116,148 +102,17 @@ def rollout_vjp(
     by_chain: Tensor,
 ) -> RolloutGradient:
     """Reverse pass of `rollout`, given dL/d of its outputs; may be called again."""
-    frames = [_sorted(t, run.order, dim=1) for t in (by_frame_positions, by_frame_velocities)]
-    final = [_sorted(t, run.order) for t in (by_positions, by_velocities)]
+    frames = [in_order(t, run.order, dim=1) for t in (by_frame_positions, by_frame_velocities)]
+    final = [in_order(t, run.order) for t in (by_positions, by_velocities)]
     while True:
         space = run.space[0]
         result = _reverse(run, space, frames, final, by_chain)
-        larger = _larger(space)
+        larger = larger_shape(space)
         if larger is None:
             return result
-        run.space[0] = _acquire(larger)
+        run.space[0] = acquire(larger)
         run.space[0].load(run.inputs)
-        weakref.finalize(run, _release, run.space[0])
-
-
-def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables, *, skin: float = 0.0) -> PairForces:
-    """Energy, forces and virial of one configuration; see `asediff.kernels.reference.pair_forces`."""
-    space = _at_rest(positions, None, batch, tables, skin)
-    sums = torch.zeros(space.n_blocks, 7, dtype=torch.float64, device=positions.device)
-    space.sum_energies(sums)
-    total = _per_system(space, sums).to(positions.dtype)
-    virial = total[:, [[1, 6, 5], [6, 2, 4], [5, 4, 3]]]
-    result = PairForces(total[:, 0].clone(), space.forces.clone(), virial)
-    _release(space)
-    return result
-
-
-def pair_vjp(
-    positions: Tensor, batch: Batch, tables: SplineTables, w_forces: Tensor, *, skin: float = 0.0
-) -> PairGradient:
-    """Derivatives of sum_i w_i.F_i; see `asediff.kernels.reference.pair_vjp`."""
-    space = _at_rest(positions, w_forces, batch, tables, skin)
-    space.reverse_forces(drift=False)
-    result = PairGradient(space.by_positions.clone(), space.coefficient_gradient())
-    _release(space)
-    return result
-
-
-def _at_rest(positions: Tensor, weights: Tensor | None, batch: Batch, tables: SplineTables, skin: float) -> Space:
-    """A space with rows and forces for given positions, and gradients set to zero if there are weights."""
-    n_systems, x = batch.n_systems, positions.detach()
-    zero, none = torch.zeros(n_systems, device=x.device), torch.zeros(n_systems, 0, device=x.device)
-    stepper = Stepper(0, 0.0, zero, zero, none, zero, zero.to(torch.int64), 0)
-    shape, skin = _shape(x, batch, tables, stepper, skin, 0 if weights is None else 1)
-    while True:
-        space = _acquire(shape)
-        space.load(_inputs(batch, tables, stepper, skin, None))
-        space.start(x, torch.zeros_like(x), space.chain, 0, 0)
-        larger = _larger(space)
-        if larger is None:
-            break
-        shape = larger
-    if weights is not None:
-        space.weights.copy_(weights)
-        space.by_positions.zero_()
-        space.by_table.zero_()
-    return space
-
-
-def _shape(
-    positions: Tensor, batch: Batch, tables: SplineTables, stepper: Stepper, skin: float, tape_length: int
-) -> tuple[Shape, float]:
-    """The shape of a run, and its skin, which is at most what the smallest box allows."""
-    counts = tuple(int(n) for n in (batch.offsets[1:] - batch.offsets[:-1]).tolist())
-    n_types = tables.table_index.shape[-1]
-    if sum(counts) >= 1 << ATOM_BITS:
-        raise ValueError(f"positions: {sum(counts)} atoms are too many for one run on a GPU; split the batch")
-    if n_types > MAX_TYPES:
-        raise ValueError(f"tables: {n_types} types are too many for a GPU; use at most {MAX_TYPES}")
-    cell = batch.cell.detach().to("cpu", torch.float64)
-    pbc = batch.pbc.to("cpu")
-    heights = torch.where(pbc, 1.0 / lattice_inverse(cell, pbc).norm(dim=1), torch.inf)
-    lowest = float(heights.min())
-    skin = min(skin, lowest - tables.cutoff)
-    reach = tables.cutoff + skin
-    grids = None
-    if max(counts) >= CELLS_FROM:
-        sizes = torch.where(pbc, heights / reach, 1.0).floor().to(torch.int64).clamp(min=1)
-        if bool(((sizes > 2) | ~pbc).all()):
-            grids = tuple((int(a), int(b), int(c)) for a, b, c in sizes.tolist())
-    volumes = torch.linalg.det(cell).abs()
-    densities = torch.where(pbc.all(-1), torch.tensor(counts) / volumes, torch.zeros(()))
-    density = float(densities.max())
-    shape = Shape(
-        device=positions.device,
-        dtype=positions.dtype,
-        counts=counts,
-        n_types=n_types,
-        tables=(tables.coefficients.shape[0], tables.coefficients.shape[1]),
-        kind=stepper.kind,
-        tchain=stepper.chain_masses.shape[-1],
-        triclinic=bool((cell != torch.diag_embed(cell.diagonal(dim1=1, dim2=2))).any()),
-        all_images=reach > 0.5 * lowest,
-        grids=grids,
-        capacity=0,
-        cell_capacity=0,
-        tape_length=tape_length,
-    )
-    row = min(SPARE * 4.0 / 3.0 * torch.pi * reach**3 * density + ROW_MULTIPLE, max(counts) - 1)
-    in_cell = 0.0
-    if grids is not None:
-        n_cells = torch.tensor([x * y * z for x, y, z in grids])
-        in_cell = 2.0 * float((torch.tensor(counts) / n_cells).max()) + 8.0
-    known = _known.get(shape, (0, 0))
-    capacity = max(_round_up(row), known[0])
-    return shape._replace(capacity=capacity, cell_capacity=max(_round_up(in_cell), known[1])), skin
-
-
-def _round_up(entries: float) -> int:
-    return ROW_MULTIPLE * max(1, -(-int(entries) // ROW_MULTIPLE))
-
-
-def _larger(space: Space) -> Shape | None:
-    """The shape to repeat a run with if its rows or cells were too short, else None. Waits for the device."""
-    row, in_cell = (int(n) for n in space.needed.tolist())
-    shape = space.shape
-    if row <= shape.capacity and in_cell <= shape.cell_capacity:
-        return None
-    capacity = max(_round_up(1.1 * row), shape.capacity)
-    cell_capacity = max(_round_up(1.2 * in_cell), shape.cell_capacity)
-    _known[shape._replace(capacity=0, cell_capacity=0)] = (capacity, cell_capacity)
-    return shape._replace(capacity=capacity, cell_capacity=cell_capacity)
-
-
-def _acquire(shape: Shape) -> Space:
-    spaces = _idle.get(shape)
-    if not spaces:
-        return Space(shape)
-    space = spaces.pop()
-    if not spaces:
-        del _idle[shape]
-    return space
-
-
-def _release(space: Space) -> None:
-    """Keep the memory, and the graphs recorded in it, for the next run of this shape."""
-    if 2 * space.tape_positions.nbytes > LARGEST_KEPT:
-        return
-    _idle.setdefault(space.shape, []).append(space)
-    while sum(len(spaces) for spaces in _idle.values()) > KEPT_SPACES:
-        oldest = next(iter(_idle))
-        _idle[oldest].pop()
-        if not _idle[oldest]:
-            del _idle[oldest]
+        weakref.finalize(run, release, run.space[0])
 
 
 def _spatial_order(positions: Tensor, batch: Batch, shape: Shape) -> Tensor:
@@ -273,23 +128,8 @@ def _spatial_order(positions: Tensor, batch: Batch, shape: Shape) -> Tensor:
     return torch.argsort(system * (int(key.max()) + 1) + key, stable=True)
 
 
-def _sorted(values: Tensor, order: Tensor | None, dim: int = 0) -> Tensor:
-    return values if order is None else values.index_select(dim, order)
-
-
 def _unsorted(values: Tensor, order: Tensor | None, dim: int = 0) -> Tensor:
     return values if order is None else torch.empty_like(values).index_copy_(dim, order, values)
-
-
-def _inputs(batch: Batch, tables: SplineTables, stepper: Stepper, skin: float, order: Tensor | None) -> Inputs:
-    n = len(batch.masses)
-    atoms = torch.arange(n, device=batch.masses.device)
-    start = torch.repeat_interleave(batch.offsets[:-1], batch.offsets[1:] - batch.offsets[:-1])
-    atom_in_system = _sorted((atoms - start).to(torch.int32), order)
-    batch = batch._replace(masses=_sorted(batch.masses, order), types=_sorted(batch.types, order))
-    # the caller may change its tables while the run waits for its reverse pass
-    tables = tables._replace(coefficients=tables.coefficients.detach().clone())
-    return Inputs(batch, tables, stepper, atom_in_system, skin)
 
 
 def _run(
@@ -325,7 +165,7 @@ def _run(
         if n % save_every == 0:
             k = n // save_every - 1
             space.sum_energies(block_sums)
-            sums[k] = _per_system(space, block_sums)
+            sums[k] = space.sum_blocks(block_sums)
             x[k], v[k], chains[k] = space.positions, space.velocities, space.chain
             kinetic[k] = space.twice_kinetic(space.velocities)
     if every:
@@ -359,11 +199,6 @@ def _keep_last(space: Space, step: int) -> None:
     slot = step - space.tape_base
     space.tape_positions[slot], space.tape_velocities[slot] = space.positions, space.velocities
     space.tape_chain[slot] = space.chain
-
-
-def _per_system(space: Space, sums: Tensor) -> Tensor:
-    """Sums over the blocks of each system, `(n_blocks, 7)` to `(n_systems, 7)`."""
-    return sums.new_zeros(space.n_systems, 7).index_add(0, space.block_system, sums)
 
 
 def _thermo(space: Space, sums: Tensor, chains: Tensor, kinetic: Tensor) -> Tensor:

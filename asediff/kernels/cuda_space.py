@@ -218,6 +218,10 @@ class Space:
         zeros = torch.zeros(self.n_systems, dtype=torch.float64, device=self.shape.device)
         return zeros.index_add(0, self.system_idx, values.to(torch.float64))
 
+    def sum_blocks(self, sums: Tensor) -> Tensor:
+        """Sums over the blocks of each system, `(n_blocks, 7)` to `(n_systems, 7)`."""
+        return sums.new_zeros(self.n_systems, 7).index_add(0, self.block_system, sums)
+
     def twice_kinetic(self, velocities: Tensor) -> Tensor:
         """Sum of m v² of each system `(n_systems,)` float64."""
         return self.by_system((self.masses[:, None] * velocities * velocities).to(torch.float64).sum(-1))

@@ -16,7 +16,7 @@ from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
 from asediff.fused import fused_run
 from asediff.fused_cuda import FusedFailure, cuda_run
 from asediff.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
-from asediff.kernels import cpu, cuda, cuda_rollout, reference
+from asediff.kernels import cpu, cuda, cuda_pool, reference
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
 from asediff.simulate import _general_run
 from asediff.splines import PairSpline
@@ -100,8 +100,8 @@ def test_rows_from_cells_equal_rows_from_all_pairs(case, monkeypatch):
     x, _, batch, tables = configuration(case, n=5)
     given = on_device(batch), on_device(tables)
     expected = cuda.pair_forces(tensor(x), *given, skin=0.1)
-    monkeypatch.setattr(cuda_rollout, "CELLS_FROM", 1)
-    shape, _ = cuda_rollout._shape(tensor(x), *given, stepper_of(NVE, batch), 0.1, 0)
+    monkeypatch.setattr(cuda_pool, "CELLS_FROM", 1)
+    shape, _ = cuda_pool.choose_shape(tensor(x), *given, stepper_of(NVE, batch), 0.1, 0)
     assert shape.grids is not None
     for value, number in zip(cuda.pair_forces(tensor(x), *given, skin=0.1), expected, strict=True):
         close(value, number, 1e-12)
@@ -111,12 +111,12 @@ def test_rows_grow_when_they_are_too_short(monkeypatch):
     x, _, batch, tables = configuration("one")
     given = on_device(batch), on_device(tables)
     expected = reference.pair_forces(tensor(x), *given)
-    monkeypatch.setattr(cuda_rollout, "SPARE", 0.0)
-    monkeypatch.setattr(cuda_rollout, "ROW_MULTIPLE", 1)
-    monkeypatch.setattr(cuda_rollout, "_known", {})
-    monkeypatch.setattr(cuda_rollout, "_idle", {})
+    monkeypatch.setattr(cuda_pool, "SPARE", 0.0)
+    monkeypatch.setattr(cuda_pool, "ROW_MULTIPLE", 1)
+    monkeypatch.setattr(cuda_pool, "_known", {})
+    monkeypatch.setattr(cuda_pool, "_idle", {})
     close(cuda.pair_forces(tensor(x), *given).forces, expected.forces, 1e-12)
-    assert len(cuda_rollout._known) == 1
+    assert len(cuda_pool._known) == 1
 
 
 def stepper_of(kind, batch, *, dtype=np.float64):
@@ -183,7 +183,7 @@ def test_a_gradient_can_be_asked_for_twice_and_after_other_runs():
 
 def test_rows_may_grow_in_the_reverse_pass():
     _, gradient, run, weights = both_runs(LANGEVIN, "one", snapshot_every=2)
-    crowded = cuda_rollout._acquire(run.space[0].shape._replace(capacity=1))
+    crowded = cuda_pool.acquire(run.space[0].shape._replace(capacity=1))
     crowded.load(run.inputs)
     run.space[0] = crowded
     for value, number in zip(cuda.rollout_vjp(run, *weights), gradient, strict=True):
@@ -254,7 +254,7 @@ def test_a_step_that_throws_atoms_apart_is_named():
 
 def test_too_many_types_are_refused():
     x, _, batch, tables = configuration("one")
-    n = cuda_rollout.MAX_TYPES + 1
+    n = cuda_pool.MAX_TYPES + 1
     tables = tables._replace(table_index=np.zeros((1, n, n), np.int32))
     with pytest.raises(ValueError, match=f"tables: {n} types are too many"):
         cuda.pair_forces(tensor(x), on_device(batch), on_device(tables))
@@ -265,7 +265,7 @@ def test_too_many_types_are_refused():
 @pytest.mark.parametrize("sort", [False, True], ids=["all pairs", "cells"])
 def test_a_run_on_a_gpu_equals_one_on_the_cpu_again_and_again(sort, monkeypatch):
     # the first call runs as it stands, the second records graphs, the third replays them
-    monkeypatch.setattr(cuda_rollout, "CELLS_FROM", 1 if sort else 10**9)
+    monkeypatch.setattr(cuda_pool, "CELLS_FROM", 1 if sort else 10**9)
     results = []
     for device, times in (("cpu", 1), ("cuda", 3)):
         system, spline = torch_system("mixed", n=6)
@@ -275,7 +275,7 @@ def test_a_run_on_a_gpu_equals_one_on_the_cpu_again_and_again(sort, monkeypatch)
             local = replace(spline.to(device), coefficients=coefficients)
             stepper = NoseHooverChain(0.004, kT=1.2, tdamp=0.1).stepper(system, None)
             recording, *thermo = fused_run(
-                system, local, stepper, stepper.start(system), 40, 10, 0, ReversibleAdjoint(15), 0.1
+                system, local, stepper, stepper.start(system), 40, 10, 0, CheckpointAdjoint(15), 0.1
             )
             (gradient,) = torch.autograd.grad((recording.frames.positions**2).mean(), coefficients)
             results.append([t.detach().cpu() for t in (recording.frames.positions, *thermo, gradient)])
