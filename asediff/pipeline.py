@@ -20,10 +20,12 @@ from asediff.config.resolve import resolve
 from asediff.engines import TorchEngine
 from asediff.export import ExportedEngine, verified
 from asediff.fitting.api import CHECKPOINT, fit, validate
+from asediff.fitting.histograms import FrameStatistics, Sample
 from asediff.fitting.result import FitResult
 from asediff.lammps import LammpsRun, find_lmp
 from asediff.report import Evidence, deviation_rows, write_report
 from asediff.targets import StatePoint
+from asediff.uncertainty import UncertaintyBand, uncertainty_band
 
 CONFIG = "config.yaml"
 OWN = (CONFIG, CHECKPOINT, "potential.pt")
@@ -152,6 +154,7 @@ def evaluate(prepared: Plan, result: FitResult, folder: Path, *, say: Callable[[
         "result": result,
         "units": config.units,
         "configuration": to_yaml(config),
+        "band": band(result),
     }
     if config.validation.kind != "lammps":  # type: ignore[attr-defined]
         return Evidence(**facts)
@@ -166,6 +169,18 @@ def evaluate(prepared: Plan, result: FitResult, folder: Path, *, say: Callable[[
     seconds = time.perf_counter() - began
     say(f"independent run in LAMMPS with the exported table: {seconds:.1f} s")
     return Evidence(**facts, lammps=lammps, verification=reports, lammps_seconds=seconds)
+
+
+def band(result: FitResult) -> UncertaintyBand | None:
+    """What the targets leave open about the potential; None where one potential has a curve for each temperature."""
+    if result.potential.temperature_dependent:
+        return None
+    samples = []
+    for point, measurement in zip(result.state_points, result.measurements, strict=True):
+        assert measurement.trajectory is not None
+        statistics = FrameStatistics.of(measurement.trajectory, result.potential, point)
+        samples.append(Sample(measurement, statistics))
+    return uncertainty_band(result.potential, samples)
 
 
 def verdict(evidence: Evidence) -> dict[str, Any]:

@@ -36,6 +36,15 @@ class Run:
     errors: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Band:
+    """u(r) in kT and its standard error, `(n,)` each, at distances r `(n,)`, length."""
+
+    r: NDArray[np.float64]
+    u: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
 def new_axes(width: float = 5.2, height: float = 3.6) -> Axes:
     """Axes of a new figure of this size in inches, styled like all of asediff's."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -103,6 +112,7 @@ def plot_potential(
     potentials: Mapping[str, ArrayLike],
     inversions: Mapping[str, ArrayLike],
     *,
+    bands: Mapping[str, Band] | None = None,
     unit: str = "Å",
     ax: Axes | None = None,
 ) -> Axes:
@@ -112,6 +122,7 @@ def plot_potential(
         r: `(n,)`, length.
         potentials: label -> u/kT `(n,)`.
         inversions: label -> -ln g `(n,)`, NaN where g is zero.
+        bands: label of a learned potential -> its error band.
         unit: of length.
         ax: axes to draw into; new ones by default.
     """
@@ -122,7 +133,12 @@ def plot_potential(
         color = GREY if len(inversions) == 1 else RUN_COLORS[k % len(RUN_COLORS)]
         ax.plot(r, np.asarray(u), color=color, linewidth=1.4, linestyle=(0, (4, 2)), label=label)
     for k, (label, u) in enumerate(potentials.items()):
-        ax.plot(r, np.asarray(u), color=RUN_COLORS[k % len(RUN_COLORS)], linewidth=2.0, label=label)
+        color = RUN_COLORS[k % len(RUN_COLORS)]
+        ax.plot(r, np.asarray(u), color=color, linewidth=2.0, label=label)
+        if bands is not None and label in bands:
+            band = bands[label]
+            low, high = band.u - 2 * band.error, band.u + 2 * band.error
+            ax.fill_between(band.r, low, high, color=color, alpha=0.18, linewidth=0)
     curves = [np.asarray(u, dtype=np.float64) for u in (*potentials.values(), *inversions.values())]
     visible = np.concatenate([u[np.isfinite(u) & (u < HIGHEST_KT)] for u in curves])
     low = float(visible.min()) if len(visible) else -1.0

@@ -21,6 +21,7 @@ from asediff.measurement import Measurement
 from asediff.observables import RDF
 from asediff.plotting import Run
 from asediff.targets import StatePoint
+from asediff.uncertainty import UncertaintyBand
 from asediff.verify import VerifyReport
 
 REPORT = "report.html"
@@ -39,6 +40,7 @@ class Evidence:
         configuration: resolved, as YAML.
         lammps_seconds: wall time of the LAMMPS runs.
         notes: further remarks.
+        band: what the targets leave open about the potential.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Evidence:
     configuration: str = ""
     lammps_seconds: float = 0.0
     notes: Sequence[str] = field(default_factory=tuple)
+    band: UncertaintyBand | None = None
 
     @property
     def reduced(self) -> bool:
@@ -146,8 +149,7 @@ def potential_columns(evidence: Evidence) -> tuple[dict[str, np.ndarray], str]:
     shown = points if potential.temperature_dependent else points[:1]
     for point in shown:
         for name in potential.pair_names():
-            label = "learned u(r)" if name == "all" else f"learned {name}"
-            label += f", {point.name}" if len(shown) > 1 else ""
+            label = _label(name) + (f", {point.name}" if len(shown) > 1 else "")
             with torch.no_grad():
                 u = potential.function(r, None if name == "all" else name, float(point.kT))
             columns[label] = u.numpy() / float(point.kT)
@@ -160,14 +162,31 @@ def potential_columns(evidence: Evidence) -> tuple[dict[str, np.ndarray], str]:
             label += f", {point.name}" if len(points) > 1 else ""
             with np.errstate(divide="ignore"):
                 columns[label] = np.where(g > 1e-3, -np.log(g), np.nan)
-    return columns, f"The learned potential (kT of {shown[0].name}) and the inversion of the target, -ln g(r)."
+    caption = f"The learned potential (kT of {shown[0].name}) and the inversion of the target, -ln g(r)."
+    if evidence.band is not None:
+        caption += " Band: what the targets leave open, two standard errors."
+    return columns, caption
 
 
 def potential_figure(evidence: Evidence, columns: dict[str, np.ndarray]) -> Axes:
     """u(r)/kT against Boltzmann inversion."""
     learned = {name: values for name, values in columns.items() if name.startswith("learned")}
     inverted = {name: values for name, values in columns.items() if name.startswith("Boltzmann")}
-    return plotting.plot_potential(columns["r"], learned, inverted, unit=evidence.length)
+    return plotting.plot_potential(columns["r"], learned, inverted, bands=_bands(evidence), unit=evidence.length)
+
+
+def _bands(evidence: Evidence) -> dict[str, plotting.Band]:
+    band = evidence.band
+    if band is None:
+        return {}
+    kT = float(evidence.result.state_points[0].kT)
+    return {
+        _label(name): plotting.Band(band.r, band.u[k] / kT, band.error[k] / kT) for k, name in enumerate(band.names)
+    }
+
+
+def _label(pair: str) -> str:
+    return "learned u(r)" if pair == "all" else f"learned {pair}"
 
 
 def deviation_rows(evidence: Evidence, k: int) -> list[dict[str, Any]]:
