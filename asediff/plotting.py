@@ -137,8 +137,8 @@ def plot_potential(
         ax.plot(r, np.asarray(u), color=color, linewidth=2.0, label=label)
         if bands is not None and label in bands:
             band = bands[label]
-            low, high = band.u - 2 * band.error, band.u + 2 * band.error
-            ax.fill_between(band.r, low, high, color=color, alpha=0.18, linewidth=0)
+            margin = 2 * band.error
+            ax.fill_between(band.r, band.u - margin, band.u + margin, color=color, alpha=0.18, linewidth=0)
     curves = [np.asarray(u, dtype=np.float64) for u in (*potentials.values(), *inversions.values())]
     visible = np.concatenate([u[np.isfinite(u) & (u < HIGHEST_KT)] for u in curves])
     low = float(visible.min()) if len(visible) else -1.0
