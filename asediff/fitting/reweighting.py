@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class ReweightedMethod(Method, ABC):
         engine: samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff.
         iterations: number of MD runs per state point.
         inner_steps: largest number of Adam steps per run.
-        learning_rate: of Adam.
+        learning_rate: of Adam at the first step after each run; it falls to 2 % of that as a cosine.
         expansion: `LinearResponse()`, which reaches far with each run, or `ExactWeights()`.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
         stop_within_noise: end when all targets are met within the error bars of the runs.
@@ -108,7 +109,7 @@ class ReweightedMethod(Method, ABC):
 
     engine: Engine
     iterations: int = 10
-    inner_steps: int = 300
+    inner_steps: int = 500
     learning_rate: float = 2e-3
     expansion: Expansion = field(default_factory=LinearResponse)
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
@@ -169,14 +170,14 @@ def descend(
             halvings += 1
             rate *= 0.5
             optimizer.load_state_dict(copy.deepcopy(state))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             averages = [one.averages(u, linear=linear) for one, u in zip(statistics, curves, strict=True)]
         if steps == method.inner_steps or halvings > MAX_HALVINGS:
             break
         loss = objective(averages, curves)
         last = float(loss.detach())
         first = last if steps == 0 else first
+        for group in optimizer.param_groups:
+            group["lr"] = rate * max(0.02, 0.5 * (1.0 + math.cos(math.pi * steps / method.inner_steps)))
         optimizer.zero_grad()
         (loss + expansion.penalty(statistics, curves)).backward()
         optimizer.step()

@@ -217,8 +217,8 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
         "IMC without cross terms": (IMC(engine, 3, cutoff=cutoff, cross_terms=False), False),
         "IHNC": (IHNC(engine, 4, cutoff=cutoff), False),
         "Gauss-Newton": (GaussNewton(engine, 3, cutoff=cutoff), False),
-        "Gauss-Newton with pressure": (GaussNewton(engine, 5, cutoff=cutoff), True),
-        "Reweighting, neural": (Reweighting(engine, 3), False),
+        "Gauss-Newton with pressure": (GaussNewton(replace(engine, steps=60_000), 4, cutoff=cutoff), True),
+        "Reweighting, neural": (Reweighting(engine, 3, inner_steps=700), False),
         "Reweighting, neural, exact weights": (Reweighting(engine, 6, expansion=ExactWeights(0.2)), False),
         "DiffSim, neural": (DiffSim(engine.timestep, epochs=500, steps=120), False),
     }
