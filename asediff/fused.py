@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint
+from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint, refuse_second_derivative
 from asediff.fused_cuda import FusedFailure, cuda_run
 from asediff.integrators import ChainStepper, LangevinStepper, State, Stepper
 from asediff.kernels import arrays
@@ -135,6 +135,7 @@ class _FusedRun(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        refuse_second_derivative()
         from asediff.kernels import cpu
 
         if ctx.call.snapshot_every == 0:

@@ -92,9 +92,10 @@ class TestFit:
 
     def test_a_killed_fit_resumes_to_the_same_potential_bit_for_bit(self, here):
         short = [*SMALL, "--set", "validation={kind: torch, steps: 200}"]
-        main(["fit", "g.csv", *short, "--epochs", "8", "-o", "whole"])
-        command = [sys.executable, "-m", "asediff.cli", "fit", "g.csv", *short, "--epochs", "8", "-o", "killed"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "asediff.cli", "fit"]
+        start = [*command, "g.csv", *short, "--epochs", "8", "-o"]
+        subprocess.run([*start, "whole"], check=True, capture_output=True)
+        process = subprocess.Popen([*start, "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         checkpoint = here / "killed/checkpoint.pt"
         deadline = time.monotonic() + 200
         while process.poll() is None and time.monotonic() < deadline:
@@ -104,7 +105,7 @@ class TestFit:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not (here / "killed/report.html").exists()
-        assert main(["fit", "--resume", "-o", "killed"]) == 0
+        subprocess.run([*command, "--resume", "-o", "killed"], check=True, capture_output=True)
         whole, resumed = (torch.load(here / name / "potential.pt")["state"] for name in ("whole", "killed"))
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
         losses = [
