@@ -55,15 +55,12 @@ def check_layout(values: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name}: a {type(value).__name__} is not a torch.Tensor; use torch.as_tensor")
         if value.device != positions.device:
             raise ValueError(
-                f"{name}: on {value.device} while positions are on {positions.device}; "
-                "move all tensors to one device"
+                f"{name}: on {value.device} while positions are on {positions.device}; move all tensors to one device"
             )
     n = positions.shape[0] if positions.ndim else 0
     m = values["cell"].shape[0] if values["cell"].ndim else 0
     if n == 0 or m == 0:
-        raise ValueError(
-            f"positions: {n} atoms in {m} systems; a System holds at least one atom in one system"
-        )
+        raise ValueError(f"positions: {n} atoms in {m} systems; a System holds at least one atom in one system")
     real = positions.dtype if positions.is_floating_point() else torch.float64
     wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "positions": ((n, 3), real),
@@ -77,9 +74,7 @@ def check_layout(values: Mapping[str, Tensor]) -> None:
     for name, (shape, dtype) in wanted.items():
         value = values[name]
         if tuple(value.shape) != shape:
-            raise ValueError(
-                f"{name}: shape {tuple(value.shape)} does not fit {n} atoms in {m} systems; give {shape}"
-            )
+            raise ValueError(f"{name}: shape {tuple(value.shape)} does not fit {n} atoms in {m} systems; give {shape}")
         if value.dtype != dtype:
             raise ValueError(f"{name}: type {value.dtype} instead of {dtype}; convert it with .to({dtype})")
 
@@ -97,12 +92,8 @@ def check_values(values: Mapping[str, Tensor], names: Iterable[str]) -> None:
     names = set(names)
     for name in ("positions", "velocities", "masses", "cell"):
         if name in names and not bool(torch.isfinite(values[name]).all()):
-            row = int(
-                (~torch.isfinite(values[name])).flatten(1 if values[name].ndim > 1 else 0).nonzero()[0, 0]
-            )
-            raise ValueError(
-                f"{name}: row {row} is {values[name][row].tolist()}, not finite; give finite numbers"
-            )
+            row = int((~torch.isfinite(values[name])).flatten(1 if values[name].ndim > 1 else 0).nonzero()[0, 0])
+            raise ValueError(f"{name}: row {row} is {values[name][row].tolist()}, not finite; give finite numbers")
     if "masses" in names and not bool((values["masses"] > 0).all()):
         row = int(values["masses"].argmin())
         raise ValueError(f"masses: atom {row} has {float(values['masses'][row])}; give masses above zero")
@@ -130,9 +121,7 @@ def _check_system_idx(system_idx: Tensor, *, n_systems: int) -> None:
         raise ValueError(f"system_idx: falls at atom {row}; sort the atoms by system")
     low, high = int(system_idx[0]), int(system_idx[-1])
     if low < 0 or high >= n_systems:
-        raise ValueError(
-            f"system_idx: runs from {low} to {high} in {n_systems} systems; use 0 ... {n_systems - 1}"
-        )
+        raise ValueError(f"system_idx: runs from {low} to {high} in {n_systems} systems; use 0 ... {n_systems - 1}")
     empty = torch.bincount(system_idx, minlength=n_systems) == 0
     if bool(empty.any()):
         k = int(empty.nonzero()[0])
