@@ -285,6 +285,11 @@ class TestRunAndRDF:
         assert Path("start_rdf.csv").read_text() == "old"
 
 
+def test_votca_settings_that_are_missing_are_refused(capsys):
+    assert "none.xml" in refused(["votca", "none.xml"], capsys)
+    assert "--iterations 0" in refused(["votca", "none.xml", "--iterations", "0"], capsys)
+
+
 def test_the_schema_is_json(capsys):
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Config"

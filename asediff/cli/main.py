@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from asediff.cli import export, fit, rdf, run, schema, validate
+from asediff.cli import export, fit, rdf, run, schema, validate, votca
 from asediff.cli.common import Interrupted
 from asediff.lammps import LammpsError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-COMMANDS = (fit, validate, export, rdf, run, schema)
+COMMANDS = (fit, validate, export, rdf, run, votca, schema)
 
 
 class Parser(argparse.ArgumentParser):
