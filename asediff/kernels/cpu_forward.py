@@ -147,7 +147,7 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
                 stop(space, chain, places, rates, start, 0, TOO_SHORT, rank, n_threads)
                 return
             update_images(space, rank, n_threads)
-            sum_forces(space, first, last)
+            sum_forces(space, first, last, keep=False)
             space.partial[rank, 2] = twice_kinetic(space.state, first, last)
             meet(space.control, n_threads)
             kinetic = team_sum(space.partial, 2, n_threads)
@@ -170,7 +170,7 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
                     return
             else:
                 update_images(space, rank, n_threads)
-            sum_forces(space, first, last)
+            sum_forces(space, first, last, keep=False)
             combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, first, last)
             if thermostatted:
                 space.partial[rank, 2] = twice_kinetic(space.state, first, last)

@@ -18,6 +18,7 @@ from asediff.kernels.cpu_simd import (
     LANES,
     add_powers,
     as_float,
+    compress,
     gather,
     load_index,
     select,
@@ -34,6 +35,8 @@ from asediff.kernels.cpu_space import (
     LENGTH,
     LOWER,
     MAX_IMAGES,
+    NEAR_LENGTH,
+    NEAR_LOWER,
     OWN_ENTRY,
     S_LO,
     TABLE_SHIFT,
@@ -76,11 +79,15 @@ def _locate(s, entry, constants):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def sum_forces(space, first, last):  # type: ignore[no-untyped-def]
-    """Forces on the atoms in slots first..last-1."""
+def sum_forces(space, first, last, keep):  # type: ignore[no-untyped-def]
+    """Forces on the atoms in slots first..last-1.
+
+    `keep`: write the entries within the cutoff to `space.near`, for `sum_reverse` at the same positions.
+    """
     constants = _constants(space)
-    zero = constants[0]
-    image, table, rows = space.images, space.table, space.rows
+    zero, top = constants[0], constants[3]
+    image, table, rows, near = space.images, space.table, space.rows, space.near
+    near_row = near[0] if keep else rows[0]
     b0, b1, b2 = table, table[1:], table[2:]
     width = BLOCK_BYTES // image.itemsize
     for slot in range(first, last):
@@ -88,12 +95,23 @@ def sum_forces(space, first, last):  # type: ignore[no-untyped-def]
         x, y, z = splat(image[0, own]), splat(image[1, own]), splat(image[2, own])
         fx, fy, fz = zero, zero, zero
         row = rows[slot]
+        count, lower = 0, 0
+        if keep:
+            near_row = near[slot]
         for k in range(0, space.atoms[LENGTH, slot], width):
             entry = load_index(row, k, zero)
-            _, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
-            interval, t, _ = _locate(s, entry, constants)
+            j, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
+            interval, t, place = _locate(s, entry, constants)
             a = gather(b0, interval) + t * (gather(b1, interval) + t * gather(b2, interval))
             fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
+            if keep:
+                inside = place < top
+                if k < space.atoms[LOWER, slot]:
+                    lower += compress(near_row, count, entry, inside & (j < splat_index(own, zero)))
+                count += compress(near_row, count, entry, inside)
+        if keep:
+            store(near_row, count, splat_index(0, zero))
+            space.atoms[NEAR_LOWER, slot], space.atoms[NEAR_LENGTH, slot] = lower, count
         space.state[FORCE, slot] = total(fx)
         space.state[FORCE + 1, slot] = total(fy)
         space.state[FORCE + 2, slot] = total(fz)
@@ -136,7 +154,7 @@ def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: ignore[no-untyped-def]
+def sum_reverse(space, first, last, row_of_gradient, table_gradient, kept):  # type: ignore[no-untyped-def]
     """One sweep of the reverse pass with the field in the rows WEIGHT of `space.images`, together with the forces.
 
     Args:
@@ -145,10 +163,15 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: i
         last: last slot + 1.
         row_of_gradient: the first of three rows of the state that get dL/dx added.
         table_gradient: like `space.table`, float64; gets dL/db0, dL/db1, dL/db2 added.
+        kept: whether `sum_forces` has kept the entries within the cutoff of these positions.
     """
     constants = _constants(space)
     zero, inverse = constants[0], constants[2]
-    image, table, rows, state = space.images, space.table, space.rows, space.state
+    image, table, state = space.images, space.table, space.state
+    rows = space.near if kept else space.rows
+    lowers, lengths = space.atoms[LOWER], space.atoms[LENGTH]
+    if kept:
+        lowers, lengths = space.atoms[NEAR_LOWER], space.atoms[NEAR_LENGTH]
     b0, b1, b2 = table, table[1:], table[2:]
     width = BLOCK_BYTES // image.itemsize
     pushes = np.empty(rows.shape[1] + LANES, dtype=image.dtype)
@@ -160,7 +183,7 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: i
         px, py, pz = splat(image[3, own]), splat(image[4, own]), splat(image[5, own])
         fx, fy, fz, gx, gy, gz = zero, zero, zero, zero, zero, zero
         row = rows[slot]
-        count = space.atoms[LENGTH, slot]
+        count, lower = lengths[slot], lowers[slot]
         for k in range(0, count, width):
             entry = load_index(row, k, zero)
             j, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
@@ -176,14 +199,15 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient):  # type: i
             along = (steepness + steepness) * push
             fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
             gx, gy, gz = gx + (a * wx + along * dx), gy + (a * wy + along * dy), gz + (a * wz + along * dz)
-            store(pushes, k, push)
-            store(fractions, k, t)
-            store(intervals, k, interval)
+            if k + width > lower:
+                store(pushes, k, push)
+                store(fractions, k, t)
+                store(intervals, k, interval)
         space.state[FORCE, slot] = total(fx)
         space.state[FORCE + 1, slot] = total(fy)
         space.state[FORCE + 2, slot] = total(fz)
         state[row_of_gradient, slot] += total(gx)
         state[row_of_gradient + 1, slot] += total(gy)
         state[row_of_gradient + 2, slot] += total(gz)
-        for k in range(space.atoms[LOWER, slot], count):
+        for k in range(lower, count):
             add_powers(table_gradient, intervals[k], pushes[k], fractions[k])

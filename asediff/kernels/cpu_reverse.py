@@ -43,6 +43,7 @@ from asediff.kernels.cpu_step import (
     combine,
     dot,
     half_chain,
+    kicks,
     multiply,
     read,
     refresh,
@@ -103,19 +104,16 @@ def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def _sweep(space, half, table_gradient, first, last, rank, n_threads, both):  # type: ignore[no-untyped-def]
+def _sweep(space, half, table_gradient, first, last, rank, n_threads, both, kept):  # type: ignore[no-untyped-def]
     """Pull the half kicks at these positions back: dL/dx, the table's gradient, and the forces.
 
-    `both`: the last half kick of step n and the first of step n + 1, or the latter alone.
+    `both`: the last half kick of step n and the first of step n + 1, or the latter alone. `kept`: see `sum_reverse`.
     """
-    multiply(space.state, W, 0.0, first, last)
-    combine(space.state, W, 1.0, half, KICK, INVERSE_MASS, first, last)
-    if both:
-        combine(space.state, W, 1.0, half, GV, INVERSE_MASS, first, last)
+    kicks(space.state, half, 1.0 if both else 0.0, first, last)
     meet(space.control, n_threads)
     fill_images(space.state, W, space.images, WEIGHT, space.entries, space.control, rank, n_threads)
     meet(space.control, n_threads)
-    sum_reverse(space, first, last, GX, table_gradient)
+    sum_reverse(space, first, last, GX, table_gradient, kept)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -158,9 +156,10 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
-    """dL/dv through one half chain update; velocities and rates are those before it."""
+    """dL/dv through one half chain update; velocities and rates are those before it. Returns dL/dv . v there."""
     scale, beta = reverse_half_chain(rates, step, kinetic, 0.5 * step.timestep, by_places, by_rates, overlap)
     combine(space.state, GV, scale, beta, V, MASS, first, last)
+    return scale * overlap + beta * kinetic
 
 
 @njit(nogil=True, error_model="numpy")
@@ -199,6 +198,7 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
         by_places, by_rates = by_chain[0].copy(), by_chain[1].copy()
         start, pending = space.control[STEP], space.control[PHASE] == PENDING
         status, n = DONE, start
+        kinetic, overlap = 0.0, 0.0
         for n in range(start, plan.low - 1, -1):
             if n == plan.low and n > 0:
                 break
@@ -212,27 +212,31 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
             if not ready(space, first, last, rank, n_threads):
                 status = TOO_SHORT
                 break
+            kept = pending and thermostatted and not loaded
             if pending and thermostatted:
                 if not loaded:
-                    sum_forces(space, first, last)
+                    sum_forces(space, first, last, keep=True)
                     combine(space.state, V, 1.0, -half, FORCE, INVERSE_MASS, first, last)
                 kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
                 if not loaded:
                     kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
-                _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
+                overlap = _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
             if n == 0:
-                _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=False)
+                _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=False, kept=kept)
                 break
+            summed = pending
             if n % plan.save_every == 0:
+                summed = False
                 frame = n // plan.save_every - 1
                 read(space, GX, tape.by_frame_positions, frame, begin, first, last, added=True)
                 read(space, GV, tape.by_frame_velocities, frame, begin, first, last, added=True)
             if thermostatted:
-                meet(space.control, n_threads)
-                kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
+                if not summed:
+                    meet(space.control, n_threads)
+                    kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
                 kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
                 _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
-            _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=True)
+            _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=True, kept=kept)
             if plan.backwards:
                 kicked = pending and not loaded and not thermostatted
                 _step_back(space, step, kicked, step.first_step + n - 1, first, last)

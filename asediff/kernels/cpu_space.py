@@ -20,9 +20,10 @@ also the gradients of the first two, the velocity gradient that waits for its ha
 FORWARD_ROWS, REVERSE_ROWS = 14, 26
 
 TYPE, SLOT_OF, NEW_SLOT, BIN, SHIFT = range(5)
-ORDER, NEW_ORDER, OWN_ENTRY, OWN_BIN, LOWER, LENGTH, ATOM_ROWS = range(7, 14)
+ORDER, NEW_ORDER, OWN_ENTRY, OWN_BIN, LOWER, LENGTH, NEAR_LOWER, NEAR_LENGTH, ATOM_ROWS = range(7, 16)
 """Rows of `atoms`. By atom: type, slot, new slot, bin, whole cells that wrap it. By slot: atom, new atom, its own entry
-and that entry's padded bin, how many of its neighbor row's entries come before its own, and how many there are."""
+and that entry's padded bin, how many of its neighbor row's entries come before its own, and how many there are; the
+same of the row's entries within the cutoff."""
 
 POSITION, WEIGHT, DISPLACEMENT = 0, 3, 6
 """Rows of `images`: position, field of a sweep, position minus that of the owner."""
@@ -71,6 +72,7 @@ class Space(NamedTuple):
         images: `(9, n_images)`.
         entries: `(2, n_images)` int32: slot of the owner, its type.
         rows: `(n_atoms, longest)` int32, neighbor entries of each slot.
+        near: `(n_atoms, longest + LANES)` int32, in a reverse pass the entries of each row within the cutoff.
         control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
     """
@@ -87,6 +89,7 @@ class Space(NamedTuple):
     images: Array
     entries: Array
     rows: Array
+    near: Array
     control: Array
     partial: Array
 
@@ -200,6 +203,7 @@ def make_space(
         images=np.zeros((9, 0), dtype=dtype),
         entries=np.zeros((2, 0), dtype=np.int32),
         rows=np.zeros((n_atoms, longest), dtype=np.int32),
+        near=np.zeros((n_atoms if n_rows == REVERSE_ROWS else 0, longest + LANES), dtype=np.int32),
         control=np.zeros(CONTROL_SIZE, dtype=np.int64),
         partial=np.zeros((n_threads, PARTIALS)),
     )
@@ -225,5 +229,9 @@ def enlarge(space: Space) -> Space:
         space = enlarge_images(space, int(1.1 * needed) + 64)
     longest = int(space.control[ROW_NEEDED])
     if longest > space.rows.shape[1]:
-        space = space._replace(rows=np.zeros((len(space.rows), padded(longest + longest // 8)), dtype=np.int32))
+        longest = padded(longest + longest // 8)
+        space = space._replace(
+            rows=np.zeros((len(space.rows), longest), dtype=np.int32),
+            near=np.zeros((len(space.near), longest + LANES), dtype=np.int32),
+        )
     return space

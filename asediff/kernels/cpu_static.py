@@ -99,7 +99,7 @@ def _compile_static(build: str):  # type: ignore[no-untyped-def]
             space.control[STATUS] = TOO_SHORT
             return
         meet(space.control, n_threads)
-        sum_forces(space, first, last)
+        sum_forces(space, first, last, keep=False)
         space.partial[rank, :7] = 0.0
         sum_energy(space, first, last, space.partial[rank])
         space.control[STATUS] = DONE

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import Array
-from asediff.kernels.cpu_space import CUTOFF, INVERSE_MASS, MASS, ORDER, RADIUS, REFERENCE, SKIN, V, X
+from asediff.kernels.cpu_space import CUTOFF, GV, INVERSE_MASS, KICK, MASS, ORDER, RADIUS, REFERENCE, SKIN, V, W, X
 from asediff.kernels.cpu_team import meet
 from asediff.kernels.noise import philox_normal_scalar
 
@@ -203,6 +203,17 @@ def combine(state, row, scale, factor, other, weight, first, last):  # type: ign
         y, x = state[row + c], state[other + c]
         for k in range(first, last):
             y[k] = p * y[k] + q * w[k] * x[k]
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def kicks(state, half, factor, first, last):  # type: ignore[no-untyped-def]
+    """The field of a sweep from both half kicks: W = half / m (KICK + factor GV)."""
+    h, q = state.dtype.type(half), state.dtype.type(factor)
+    inverse_mass = state[INVERSE_MASS]
+    for c in range(3):
+        w, kick, gradient = state[W + c], state[KICK + c], state[GV + c]
+        for k in range(first, last):
+            w[k] = h * inverse_mass[k] * (kick[k] + q * gradient[k])
 
 
 @njit(nogil=True, error_model="numpy")
