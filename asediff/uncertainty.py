@@ -62,14 +62,18 @@ class UncertaintyBand:
         from asediff.plotting import new_axes
 
         ax = new_axes() if ax is None else ax
-        u, error = self.u[pair], self.error[pair]
+        u, error, modes = self.u[pair], self.error[pair], self.modes[:, pair]
+        outside = self.r > self.r[int(u.argmin())]
+        depth = max(float(np.ptp(u[outside])), 1e-12)
+        shown = _nice(0.3 * depth / float(np.median(error[outside])))
         ax.plot(self.r, u, color="k", label=f"u(r) {self.names[pair]}")
-        ax.fill_between(self.r, u - error, u + error, alpha=0.3, label="±1 standard error")
-        depth = max(float(np.abs(u[self.r > self.r[int(u.argmin())]]).max()), float(error.max()), 1e-12)
-        low = float(u.min()) - 1.2 * depth
-        for k, mode in enumerate(self.modes[:, pair]):
-            ax.plot(self.r, low + mode, lw=1.0, label=f"insensitive {k + 1} ({100 * self.known[k]:.0f} % known)")
-        ax.set_ylim(low - 1.2 * float(np.abs(self.modes[:, pair]).max()), float(u.min()) + 4.0 * depth)
+        name = "±1 standard error" if shown == 1 else f"±{shown:g} standard errors"
+        ax.fill_between(self.r, u - shown * error, u + shown * error, alpha=0.3, label=name)
+        low = float(u.min()) - 0.8 * depth
+        scale = _nice(0.5 * depth / float(np.abs(modes).max()))
+        for k, mode in enumerate(modes):
+            ax.plot(self.r, low + scale * mode, lw=1.0, label=f"least known change {k + 1}, x {scale:g}")
+        ax.set_ylim(low - 0.8 * depth, float(u.min()) + 3.0 * depth)
         ax.set_xlabel("r")
         ax.set_ylabel("energy")
         ax.legend(frameon=False, fontsize=8)
@@ -146,6 +150,12 @@ def uncertainty_band(
         known=1.0 - values[order] / before,
         singular_values=np.linalg.svd(whitened, compute_uv=False),
     )
+
+
+def _nice(factor: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, ... not above a factor."""
+    power = 10.0 ** np.floor(np.log10(max(factor, 1.0)))
+    return float(max(m for m in (1.0, 2.0, 5.0) if m * power <= max(factor, 1.0)) * power)
 
 
 def hat_functions(r: FloatArray, cutoff: float, names: Sequence[str]) -> PairFunction:

@@ -56,7 +56,6 @@ def main() -> None:
         band = uncertainty_band(potential, runs, prior=1.0)
         band.plot(ax=ax)
         ax.set_title(title)
-        ax.set_ylim(-4.0, 3.0)
         depth = float(np.interp(2 ** (1 / 6), band.r, band.error[0]))
         mean = float(band.error[0][band.r > 1.0].mean())
         lines.append(f"| {title} | {depth:.3f} | {mean:.3f} | {band.n_determined} |")
