@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="default demo; replaced if it exists")
     parser.add_argument("--reference-steps", type=int, default=40_000, metavar="N", help="of SPC/E water, 2 fs each")
-    parser.add_argument("--epochs", type=int, default=250, metavar="N", help="of the fit")
+    parser.add_argument("--epochs", type=int, default=400, metavar="N", help="of the fit")
     parser.add_argument("--steps", type=int, default=30_000, metavar="N", help="of each independent run")
     options = parser.parse_args(arguments)
     began = time.perf_counter()
