@@ -12,7 +12,7 @@ import torch
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob
 from asediff.fitting.histograms import Sample, sample
-from asediff.measurement import Measurement
+from asediff.measurement import Measurement, deviation
 from asediff.observables import RDF
 from asediff.simulate import InstabilityError
 from asediff.system import System
@@ -152,10 +152,12 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
 
 
 def all_within_noise(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> bool:
-    """Whether no target differs from its measurement by more than the error bars explain."""
+    """Whether no target differs from its measurement by more than the error bars of both explain."""
     for point, measurement in zip(state_points, measurements, strict=True):
-        if not all(d.within_noise for d in measurement.deviations(point)):
-            return False
+        for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
+            both = error if target.error is None else (error**2 + target.error.to(error) ** 2).sqrt()
+            if not deviation(target, point, value, both).within_noise:
+                return False
         if point.pressure is not None and abs(measurement.pressure - point.pressure) > measurement.pressure_error:
             return False
     return True

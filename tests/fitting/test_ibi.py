@@ -149,3 +149,19 @@ def test_md_run_improves_g_and_counts_its_steps():
     assert result.history[-1]["mean_dg"] < result.history[0]["mean_dg"]
     assert {"mean_dg", "mean_dg_error", "D", "D_noise", "pressure", "pressure_error"} <= set(result.history[0])
     assert torch.isfinite(result.potential.radial().values).all()
+
+
+def test_stops_when_the_difference_is_noise():
+    blank = liquid(density=0.4)
+    engine = TorchEngine(0.005, equilibration_steps=500, steps=8_000, save_every=20)
+    measured = engine.measure(lennard_jones(), blank, seed=9)
+    target = dataclasses.replace(blank.targets[0], reference=measured.values[0], error=measured.errors[0])
+    point = StatePoint(blank.system, target, kT=1.0)
+    right, wrong = shallower(lennard_jones(), factor=1.0), shallower(lennard_jones(), factor=0.5)
+    method = IBI(engine, 2, stop_within_noise=True)
+    stopped = fit(right, point, method, validation=None, seed=1, progress=False)
+    assert stopped.stopped == "all targets met within the noise of the runs after 0 updates"
+    assert len(stopped.history) == 1
+    went_on = fit(wrong, point, method, validation=None, seed=1, progress=False)
+    assert went_on.history[0]["mean_dg"] > 2 * went_on.history[0]["mean_dg_error"]
+    assert len(went_on.history) == 2
