@@ -35,7 +35,7 @@ from asediff.kernels.cpu_step import (
     twice_kinetic,
     write,
 )
-from asediff.kernels.cpu_team import meet, share
+from asediff.kernels.cpu_team import inner, meet, share
 
 DONE, TOO_SHORT = 0, 1
 """Values of control[STATUS]."""
@@ -61,14 +61,14 @@ class Record(NamedTuple):
     snapshot_chain: Array
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def update_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Positions of all images from those of the atoms; the team has met before and meets after."""
     fill_images(space.state, X, space.images, POSITION, space.entries, space.control, rank, n_threads)
     meet(space.control, n_threads)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def stop(space, chain, places, rates, step_number, phase, status, rank, n_threads):  # type: ignore[no-untyped-def]
     """Leave everything such that the call can be resumed or its results read."""
     meet(space.control, n_threads)
@@ -81,7 +81,7 @@ def stop(space, chain, places, rates, step_number, phase, status, rank, n_thread
     meet(space.control, n_threads)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Positions, velocities and the three energies of a frame."""
     write(space, X, record.frame_positions, frame, begin, first, last)
@@ -104,7 +104,7 @@ def _save_frame(space, step, places, rates, record, frame, begin, system, first,
         record.thermo[frame, system, 2] = conserved
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _save_snapshot(space, places, rates, record, index, begin, system, first, last, rank):  # type: ignore[no-untyped-def]
     write(space, X, record.snapshot_positions, index, begin, first, last)
     write(space, V, record.snapshot_velocities, index, begin, first, last)
@@ -113,7 +113,7 @@ def _save_snapshot(space, places, rates, record, index, begin, system, first, la
         record.snapshot_chain[index, system, 1, :] = rates
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _advance(space, step, scale, number, first, last):  # type: ignore[no-untyped-def]
     """First half kick (of velocities still to be scaled) and drift."""
     dt = step.timestep

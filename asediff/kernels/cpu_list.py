@@ -12,7 +12,6 @@ exactly one of the two directions of each pair: rows are ascending, and their up
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from asediff.kernels.cpu_simd import (
     BLOCK_BYTES,
@@ -66,7 +65,7 @@ from asediff.kernels.cpu_space import (
     W,
     X,
 )
-from asediff.kernels.cpu_team import meet, share
+from asediff.kernels.cpu_team import inner, meet, share
 
 REACH = 2
 """Bins on each side of an atom's own that its neighbors can be in."""
@@ -75,7 +74,7 @@ SAFETY = 1.000001
 """Bins are wider than the listing radius needs by more than the rounding of positions."""
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _layout(space):  # type: ignore[no-untyped-def]
     """Number of bins along each lattice vector and, along free directions, the extent of the atoms."""
     n = space.atoms.shape[1]
@@ -104,7 +103,7 @@ def _layout(space):  # type: ignore[no-untyped-def]
         space.layout[BINS, widest] = (space.layout[BINS, widest] + 1) // 2
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _bin_atoms(space, first, last):  # type: ignore[no-untyped-def]
     """Bin and whole-cell shift of the atoms in slots first..last-1, stored by atom."""
     for i in range(first, last):
@@ -124,7 +123,7 @@ def _bin_atoms(space, first, last):  # type: ignore[no-untyped-def]
         space.atoms[BIN, atom] = index
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _sort(space):  # type: ignore[no-untyped-def]
     """Count bins, order the atoms by (bin, atom) and lay out the images; returns the number of entries."""
     n = space.atoms.shape[1]
@@ -159,7 +158,7 @@ def _sort(space):  # type: ignore[no-untyped-def]
     return entry
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _lay_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Owner, shift and type of every entry; own entry and bin of every atom."""
     nx = space.layout[BINS, 0] + 2 * space.layout[MARGIN, 0]
@@ -190,7 +189,7 @@ def _lay_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
                 entry += 1
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # type: ignore[no-untyped-def]
     """Copy positions, numbers and types of all entries within reach of a bin, ascending, side by side.
 
@@ -236,7 +235,7 @@ def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # 
     return count, offset
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own, radius2):  # type: ignore[no-untyped-def]
     """Append the collected entries first..last-1 with numbers less than `before` that are close to the one at `own`.
 
@@ -256,7 +255,7 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
     return count
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-def]
     """Rows of these slots; returns the longest row and the most candidates that a bin had, done or too many."""
     image, types, first, layout = space.images, space.entries[IMAGE_TYPE], space.first[PADDED], space.layout
@@ -291,7 +290,7 @@ def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-d
     return needed, 0
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
     """Rows of these slots; returns the longest row that was needed."""
     room = 1024
@@ -302,7 +301,7 @@ def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
         room = 2 * more
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def fill_images(source, source_row, images, row, entries, control, rank, n_threads):  # type: ignore[no-untyped-def]
     """Copy three rows of a field on atoms to its images; positions are displaced by whole cells."""
     first, last = share(control[IMAGES], rank, n_threads, LANES)
@@ -316,7 +315,7 @@ def fill_images(source, source_row, images, row, entries, control, rank, n_threa
             store(result, k, value)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Sort the atoms and build images and rows from the positions in `state`; all members call it together.
 

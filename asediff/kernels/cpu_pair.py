@@ -11,7 +11,6 @@ so one sweep over the rows yields forces, gradient and the contributions to the 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from asediff.kernels.cpu_simd import (
     BLOCK_BYTES,
@@ -41,9 +40,10 @@ from asediff.kernels.cpu_space import (
     S_LO,
     TABLE_SHIFT,
 )
+from asediff.kernels.cpu_team import inner
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _constants(space):  # type: ignore[no-untyped-def]
     """0, s_lo, 1/spacing, number of intervals, intervals per table, and what splits an entry, as vectors."""
     zero, low = splat(space.spline.dtype.type(0.0)), splat(space.spline[S_LO])
@@ -52,7 +52,7 @@ def _constants(space):  # type: ignore[no-untyped-def]
     return zero, low, inverse, top, per_table, splat_index(MAX_IMAGES - 1, low), splat_index(TABLE_SHIFT, low)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _separate(image, entry, x, y, z, constants):  # type: ignore[no-untyped-def]
     """Image number and separation vector of the entries of a block, and its square."""
     image_mask = constants[5]
@@ -61,7 +61,7 @@ def _separate(image, entry, x, y, z, constants):  # type: ignore[no-untyped-def]
     return j, dx, dy, dz, dx * dx + dy * dy + dz * dz
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _locate(s, entry, constants):  # type: ignore[no-untyped-def]
     """Start of the interval of s in the flat table, the fraction t in it, and the place unclipped.
 
@@ -78,7 +78,7 @@ def _locate(s, entry, constants):  # type: ignore[no-untyped-def]
     return k + k, t, place
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def sum_forces(space, first, last, keep):  # type: ignore[no-untyped-def]
     """Forces on the atoms in slots first..last-1.
 
@@ -117,7 +117,7 @@ def sum_forces(space, first, last, keep):  # type: ignore[no-untyped-def]
         space.state[FORCE + 2, slot] = total(fz)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
     """Add energy and virial (xx, yy, zz, yz, xz, xy of r F) of these slots, half of each pair, to `sums[:7]`."""
     constants = _constants(space)
@@ -153,7 +153,7 @@ def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
         sums[6] += 0.5 * total(xy)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def sum_reverse(space, first, last, row_of_gradient, table_gradient, kept):  # type: ignore[no-untyped-def]
     """One sweep of the reverse pass with the field in the rows WEIGHT of `space.images`, together with the forces.
 

@@ -51,7 +51,7 @@ from asediff.kernels.cpu_step import (
     team_sum,
     twice_kinetic,
 )
-from asediff.kernels.cpu_team import meet, share
+from asediff.kernels.cpu_team import inner, meet, share
 
 FRESH, PENDING = 0, 1
 """Values of control[PHASE] in a reverse pass. Pending: the first half of step n + 1 is pulled back to its kick only."""
@@ -93,7 +93,7 @@ class Plan(NamedTuple):
     backwards: bool
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Make list and images fit the positions; False when an array is too short."""
     moved, _ = check_moved(space, first, last, rank, n_threads)
@@ -103,7 +103,7 @@ def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _sweep(space, half, table_gradient, first, last, rank, n_threads, both, kept):  # type: ignore[no-untyped-def]
     """Pull the half kicks at these positions back: dL/dx, the table's gradient, and the forces.
 
@@ -116,7 +116,7 @@ def _sweep(space, half, table_gradient, first, last, rank, n_threads, both, kept
     sum_reverse(space, first, last, GX, table_gradient, kept)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _chain_sums(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Sums of m v² and dL/dv . v over all atoms."""
     space.partial[rank, 2] = twice_kinetic(space.state, first, last)
@@ -125,7 +125,7 @@ def _chain_sums(space, first, last, rank, n_threads):  # type: ignore[no-untyped
     return team_sum(space.partial, 2, n_threads), team_sum(space.partial, 3, n_threads)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-untyped-def]
     """Positions of the step before; velocities become those after its first half kick. Forces must be current."""
     dt = step.timestep
@@ -139,7 +139,7 @@ def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-unt
         add(space.state, X, -dt, V, first, last)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
     """dL/dv from before the last half kick to after the first one."""
     dt = step.timestep
@@ -154,7 +154,7 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
         state[KICK + c, first:last] = state[GV + c, first:last]
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
     """dL/dv through one half chain update; velocities and rates are those before it. Returns dL/dv . v there."""
     scale, beta = reverse_half_chain(rates, step, kinetic, 0.5 * step.timestep, by_places, by_rates, overlap)
@@ -162,7 +162,7 @@ def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, 
     return scale * overlap + beta * kinetic
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
     """Velocities and chain before a half chain update; returns the sums of `_chain_sums` there."""
     scale = half_chain(places, rates, step, kinetic, -0.5 * step.timestep)

@@ -27,11 +27,11 @@ from asediff.kernels.cpu_space import (
     X,
     make_space,
 )
-from asediff.kernels.cpu_team import meet, share
+from asediff.kernels.cpu_team import inner, meet, share
 from asediff.kernels.cpu_teamwork import build_name, for_each_system, put, take, until_done
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type: ignore[no-untyped-def]
     """Reverse pass of energy, forces (rows WEIGHT of the images) and virial for the atoms of these slots.
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from asediff.kernels.arrays import Array
 from asediff.kernels.cpu_space import CUTOFF, GV, INVERSE_MASS, KICK, MASS, ORDER, RADIUS, REFERENCE, SKIN, V, W, X
-from asediff.kernels.cpu_team import meet
+from asediff.kernels.cpu_team import inner, meet
 from asediff.kernels.noise import philox_normal_scalar
 
 FAST = {"reassoc", "contract", "nsz"}
@@ -43,14 +42,14 @@ class Step(NamedTuple):
     first_step: int
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _pull(j, rates, masses, kT, n_dof, twice_kinetic):  # type: ignore[no-untyped-def]
     if j == 0:
         return (twice_kinetic - n_dof * kT) / masses[0]
     return (masses[j - 1] * rates[j - 1] ** 2 - kT) / masses[j]
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _push(j, rates, step, twice_kinetic, delta):  # type: ignore[no-untyped-def]
     """Update rate j: half the friction of the next one, the pull, half the friction again."""
     friction = 1.0
@@ -60,7 +59,7 @@ def _push(j, rates, step, twice_kinetic, delta):  # type: ignore[no-untyped-def]
     rates[j] = (rates[j] * friction + 0.5 * delta * pull) * friction
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def half_chain(places, rates, step, twice_kinetic, delta):  # type: ignore[no-untyped-def]
     """Move a chain by delta in place; returns the factor for the velocities. -delta is the exact inverse.
 
@@ -82,7 +81,7 @@ def half_chain(places, rates, step, twice_kinetic, delta):  # type: ignore[no-un
     return scale
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def _reverse_push(j, rates, before, step, twice_kinetic, delta, gradient):  # type: ignore[no-untyped-def]
     """Undo `_push` (the rate becomes `before`) and pull the gradient back; returns dL/d(twice_kinetic)."""
     m = rates.shape[0]
@@ -103,7 +102,7 @@ def _reverse_push(j, rates, before, step, twice_kinetic, delta, gradient):  # ty
     return 0.0
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def reverse_half_chain(rates, step, twice_kinetic, delta, by_places, by_rates, overlap):  # type: ignore[no-untyped-def]
     """Reverse pass of `half_chain` and of v -> scale v.
 
@@ -143,7 +142,7 @@ def reverse_half_chain(rates, step, twice_kinetic, delta, by_places, by_rates, o
     return scale, 2.0 * by_kinetic
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def team_sum(partial, column, n_threads):  # type: ignore[no-untyped-def]
     """Sum of one column of the team's partial sums, in the order of ranks."""
     result = 0.0
@@ -152,7 +151,7 @@ def team_sum(partial, column, n_threads):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def twice_kinetic(state, first, last):  # type: ignore[no-untyped-def]
     """Sum of m v² over slots."""
     result = 0.0
@@ -163,7 +162,7 @@ def twice_kinetic(state, first, last):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def dot(state, left, right, first, last):  # type: ignore[no-untyped-def]
     """Sum over slots of the products of two fields (three rows of the state each)."""
     result = 0.0
@@ -174,7 +173,7 @@ def dot(state, left, right, first, last):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def multiply(state, row, factor, first, last):  # type: ignore[no-untyped-def]
     """Scale a field."""
     q = state.dtype.type(factor)
@@ -184,7 +183,7 @@ def multiply(state, row, factor, first, last):  # type: ignore[no-untyped-def]
             y[k] *= q
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def add(state, row, factor, other, first, last):  # type: ignore[no-untyped-def]
     """field += factor other."""
     q = state.dtype.type(factor)
@@ -194,7 +193,7 @@ def add(state, row, factor, other, first, last):  # type: ignore[no-untyped-def]
             y[k] += q * x[k]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def combine(state, row, scale, factor, other, weight, first, last):  # type: ignore[no-untyped-def]
     """field = scale field + factor weight other; `weight` is one row, one number per atom."""
     p, q = state.dtype.type(scale), state.dtype.type(factor)
@@ -205,7 +204,7 @@ def combine(state, row, scale, factor, other, weight, first, last):  # type: ign
             y[k] = p * y[k] + q * w[k] * x[k]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def kicks(state, half, factor, first, last):  # type: ignore[no-untyped-def]
     """The field of a sweep from both half kicks: W = half / m (KICK + factor GV)."""
     h, q = state.dtype.type(half), state.dtype.type(factor)
@@ -216,7 +215,7 @@ def kicks(state, half, factor, first, last):  # type: ignore[no-untyped-def]
             w[k] = h * inverse_mass[k] * (kick[k] + q * gradient[k])
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def refresh(state, order, step, number, sign, first, last):  # type: ignore[no-untyped-def]
     """The middle of a Langevin step, v -> decay v + spread eta; `sign` = -1 undoes it."""
     kind = state.dtype.type
@@ -235,7 +234,7 @@ def refresh(state, order, step, number, sign, first, last):  # type: ignore[no-u
             state[V + 2, k] = (state[V + 2, k] - spread * kind(c)) / decay
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@inner(fastmath=FAST)
 def count_moved(space, first, last):  # type: ignore[no-untyped-def]
     """How many atoms of these slots left the reach of the list, and how many are absurdly far or not a number."""
     kind = space.state.dtype.type
@@ -252,7 +251,7 @@ def count_moved(space, first, last):  # type: ignore[no-untyped-def]
     return moved, absurd
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def check_moved(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Team-wide counts of `count_moved`; all members call it together."""
     moved, absurd = count_moved(space, first, last)
@@ -261,7 +260,7 @@ def check_moved(space, first, last, rank, n_threads):  # type: ignore[no-untyped
     return team_sum(space.partial, 0, n_threads), team_sum(space.partial, 1, n_threads)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def write(space, row, target, index, begin, first, last):  # type: ignore[no-untyped-def]
     """Three rows of the state to target[index], `(n_atoms_of_all_systems, 3)`, in the order of atoms."""
     for k in range(first, last):
@@ -270,7 +269,7 @@ def write(space, row, target, index, begin, first, last):  # type: ignore[no-unt
             target[index, atom, c] = space.state[row + c, k]
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def read(space, row, source, index, begin, first, last, added):  # type: ignore[no-untyped-def]
     """Set three rows of the state from source[index], the inverse of `write`; or add to them (`added`)."""
     for k in range(first, last):

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -29,6 +30,9 @@ ARRIVED, GENERATION, CONTROL_SIZE = 16, 32, 48
 _CAN_YIELD = sys.platform != "win32"
 
 _chosen: list[int] = []
+
+inner = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorator of functions that only compiled functions call; an entry from Python would double their compile time."""
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -123,7 +127,7 @@ def _yield_core(_context: Any) -> Any:
     return types.none(), generate
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def meet(control, n_threads):  # type: ignore[no-untyped-def]
     """Wait until all members of the team are here; what they wrote before is then visible to all."""
     if n_threads == 1:
@@ -140,7 +144,7 @@ def meet(control, n_threads):  # type: ignore[no-untyped-def]
             _yield_core()
 
 
-@njit(nogil=True, error_model="numpy")
+@inner()
 def share(n, rank, n_threads, block):  # type: ignore[no-untyped-def]
     """First and last + 1 of this thread's share of n things, on boundaries that are multiples of `block`."""
     blocks = (n + block - 1) // block
