@@ -223,9 +223,7 @@ class _Descent:
         system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
         with torch.no_grad():
             self.state = simulate(system, self.potential, self.integrator, self.method.steps)
-        self.job.notes.append(
-            f"epoch {self.epoch + 1}: {error}; back to the last good state, rate {self.rate:.2g}"
-        )
+        self.job.notes.append(f"epoch {self.epoch + 1}: {error}; back to the last good state, rate {self.rate:.2g}")
 
     def _checkpoint(self) -> None:
         self.job.save_checkpoint(
