@@ -40,8 +40,8 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
 
 
-def _lanes(number: types.Type) -> int:
-    return BLOCK_BYTES * 8 // number.bitwidth
+def _lanes(number: Any) -> int:
+    return int(BLOCK_BYTES * 8 // number.bitwidth)
 
 
 def _pointer(context: Any, builder: Any, array_type: types.Array, array: Any, index: Any) -> Any:

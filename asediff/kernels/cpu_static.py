@@ -24,6 +24,7 @@ from asediff.kernels.cpu_space import (
     STATUS,
     TABLE_SHIFT,
     WEIGHT,
+    Space,
     X,
     make_space,
 )
@@ -210,11 +211,11 @@ def pair_vjp(
         for k in range(n_frames):
             put(space, X, frames[k, inside])
             w, e, b = weights[k, inside].astype(frames.dtype), float(by_energy[k, system]), by_virial[k, system]
-            space = until_done(
-                space,
-                n_threads,
-                lambda current, rank, w=w, e=e, b=b: _run_forces_vjp(current, w, e, b, by_tables, rank, n_threads),
-            )
+
+            def work(current: Space, rank: int, w: Array = w, e: float = e, b: Array = b) -> None:
+                _run_forces_vjp(current, w, e, b, by_tables, rank, n_threads)
+
+            space = until_done(space, n_threads, work)
             take(space, FORCE, gradient[k, inside])
         summed = by_tables.sum(0).reshape(len(used), n_intervals + 1, 8)[:, :-1]
         part = summed[..., 4:].copy()

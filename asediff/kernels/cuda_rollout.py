@@ -143,8 +143,8 @@ def _run(
     save_every: int,
     every: int,
 ) -> DeviceRollout:
-    n_frames, like = n_steps // save_every, {"dtype": positions.dtype, "device": positions.device}
-    x = torch.empty(n_frames, space.n_atoms, 3, **like)
+    n_frames = n_steps // save_every
+    x = positions.new_empty(n_frames, space.n_atoms, 3)
     v = torch.empty_like(x)
     block_sums = torch.zeros(space.n_blocks, 7, dtype=torch.float64, device=positions.device)
     sums = torch.zeros(n_frames, space.n_systems, 7, dtype=torch.float64, device=positions.device)
