@@ -99,7 +99,7 @@ class ReweightedMethod(Method, ABC):
     Args:
         engine: samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff.
         iterations: number of MD runs per state point.
-        inner_steps: largest number of Adam steps per run.
+        inner_steps: largest number of Adam steps per run; `Reweighting` ends them earlier where the noise begins.
         learning_rate: of Adam at the first step after each run; it falls to 2 % of that as a cosine.
         expansion: `LinearResponse()`, which reaches far with each run, or `ExactWeights()`.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
@@ -109,7 +109,7 @@ class ReweightedMethod(Method, ABC):
 
     engine: Engine
     iterations: int = 10
-    inner_steps: int = 500
+    inner_steps: int = 400
     learning_rate: float = 2e-3
     expansion: Expansion = field(default_factory=LinearResponse)
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
@@ -125,6 +125,10 @@ class ReweightedMethod(Method, ABC):
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """The function to minimise with the frames of this iteration."""
 
+    def noise_level(self, job: FitJob, samples: Sequence[Sample]) -> float:
+        """Value of the objective at which the frames hold no more information; the inner steps end there."""
+        return -math.inf
+
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
         parameters = [p for p in job.potential.parameters() if p.requires_grad]
@@ -138,7 +142,7 @@ class ReweightedMethod(Method, ABC):
         loop = Iterations(job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, bins=self.bins)
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
-            told = descend(self, job, [s.statistics for s in samples], parameters)
+            told = descend(self, job, samples, parameters)
             job.potential.refine(coldest)
             return told
 
@@ -146,9 +150,11 @@ class ReweightedMethod(Method, ABC):
 
 
 def descend(
-    method: ReweightedMethod, job: FitJob, statistics: Sequence[Statistics], parameters: Sequence[torch.nn.Parameter]
+    method: ReweightedMethod, job: FitJob, samples: Sequence[Sample], parameters: Sequence[torch.nn.Parameter]
 ) -> dict[str, float]:
     """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
+    statistics = [s.statistics for s in samples]
+    noise = method.noise_level(job, samples)
     curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
     objective, expansion = method.objective(job, statistics), method.expansion
     linear = expansion.linear
@@ -176,6 +182,8 @@ def descend(
         loss = objective(averages, curves)
         last = float(loss.detach())
         first = last if steps == 0 else first
+        if last <= noise:
+            break
         for group in optimizer.param_groups:
             group["lr"] = rate * max(0.02, 0.5 * (1.0 + math.cos(math.pi * steps / method.inner_steps)))
         optimizer.zero_grad()
@@ -207,6 +215,18 @@ class Reweighting(ReweightedMethod):
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
         return lambda averages, curves: matching_loss(job.state_points, averages, self.pressure_weight)  # noqa: ARG005
+
+    def noise_level(self, job: FitJob, samples: Sequence[Sample]) -> float:
+        """The loss that the error bars of runs and targets alone would give."""
+        noisy = []
+        for point, one in zip(job.state_points, samples, strict=True):
+            values = []
+            for target, error in zip(point.targets, one.measurement.errors, strict=True):
+                both = error**2 if target.error is None else error**2 + target.error**2
+                values.append(target.reference + both.sqrt())
+            pressure = torch.tensor((point.pressure or 0.0) + one.measurement.pressure_error, dtype=torch.float64)
+            noisy.append(Averages(tuple(values), pressure, torch.ones(())))
+        return float(matching_loss(job.state_points, noisy, self.pressure_weight))
 
 
 def matching_loss(state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float) -> Tensor:
