@@ -184,8 +184,9 @@ class _SystemReverse:
         self.table_gradients = np.zeros((n_threads, len(space.table)))
         self.by_chain = by_chain.astype(np.float64)
 
-    def descend(self, tape: Tape, chain: Array, start: int, plan: Plan) -> None:
+    def descend(self, tape: Tape, start: int, plan: Plan) -> None:
         """Pull the gradient back from step `start` to `plan.low`."""
+        chain = self.record.chain[self.system].copy()
         step = _step(self.record.stepper, self.system, self.record.stepper.first_step)
         self.space.control[STEP] = start
 
@@ -206,56 +207,68 @@ class _SystemReverse:
 
         self.space = until_done(self.space, self.n_threads, call)
 
-    def ascend(self, low: int, high: int, index: int) -> Record:
-        """Run from a snapshot at step `low` to `high` again, keeping every state."""
-        record, begin, end = self.record, self.begin, self.end
-        dtype = record.positions.dtype
-        shape = (high - low + 1, len(record.positions), 3)
-        again = _empty_record(dtype, record.chain.shape[-1])._replace(
-            snapshot_positions=np.empty(shape, dtype),
-            snapshot_velocities=np.empty(shape, dtype),
-            snapshot_chain=np.empty((high - low + 1, *record.chain.shape), dtype),
-        )
+    def ascend(self, low: int, high: int, states: Record) -> None:
+        """Run from the snapshot at step `low` again, keeping every state up to the one at `high`, which is known."""
+        record, begin, end, system = self.record, self.begin, self.end, self.system
+        index = low // record.snapshot_every if record.snapshot_every else 0
+        chain = record.snapshot_chain[index, system].copy()
         put(self.space, X, record.snapshot_positions[index, begin:end])
         put(self.space, V, record.snapshot_velocities[index, begin:end])
-        chain = record.snapshot_chain[index, self.system].copy()
-        step = _step(record.stepper, self.system, record.stepper.first_step + low)
+        step = _step(record.stepper, system, record.stepper.first_step + low)
         phase = int(self.space.control[PHASE])
         self.space.control[STEP], self.space.control[PHASE] = 0, 0
 
         def call(current: Space, rank: int) -> None:
-            _run_forward(current, chain, step, high - low, NEVER, 1, again, begin, self.system, rank, self.n_threads)
+            _run_forward(current, chain, step, high - low - 1, NEVER, 1, states, begin, system, rank, self.n_threads)
 
         self.space = until_done(self.space, self.n_threads, call)
         self.space.control[PHASE] = phase
-        return again
+        if high == record.n_steps:
+            last: tuple[Array, Array, Array] = (record.positions, record.velocities, record.chain)
+        else:
+            after = high // record.snapshot_every
+            snapshots = (record.snapshot_positions, record.snapshot_velocities, record.snapshot_chain)
+            last = (snapshots[0][after], snapshots[1][after], snapshots[2][after])
+        states.snapshot_positions[high - low, begin:end] = last[0][begin:end]
+        states.snapshot_velocities[high - low, begin:end] = last[1][begin:end]
+        states.snapshot_chain[high - low, system] = last[2][system]
+
+    def replay(self, every: int) -> None:
+        """The reverse pass in segments between snapshots, each run again and walked back."""
+        record = self.record
+        high, longest = record.n_steps, min(every, record.n_steps) + 1
+        shape, dtype = (longest, *record.positions.shape), record.positions.dtype
+        states = _empty_record(dtype, record.chain.shape[-1])._replace(
+            snapshot_positions=np.empty(shape, dtype),
+            snapshot_velocities=np.empty(shape, dtype),
+            snapshot_chain=np.empty((longest, *record.chain.shape), dtype),
+        )
+        segment = self.tape._replace(
+            positions=states.snapshot_positions,
+            velocities=states.snapshot_velocities,
+            chain=states.snapshot_chain,
+        )
+        while True:
+            low = max(0, (high - 1) // every * every)
+            self.ascend(low, high, states)
+            self.descend(segment, high, Plan(low, low, 1, record.save_every, backwards=False))
+            high = low
+            if low == 0:
+                return
 
     def run(self, mode: Mode) -> None:
         """The whole reverse pass."""
         record, tape = self.record, self.tape
         every = record.snapshot_every or NEVER
         self.space.control[PHASE] = FRESH
-        chain = record.chain[self.system].copy()
         if mode == "stored":
-            self.descend(tape, chain, record.n_steps, Plan(0, 0, 1, record.save_every, backwards=False))
+            self.descend(tape, record.n_steps, Plan(0, 0, 1, record.save_every, backwards=False))
         elif mode == "reverse":
             put(self.space, X, record.positions[self.begin : self.end])
             put(self.space, V, record.velocities[self.begin : self.end])
-            self.descend(tape, chain, record.n_steps, Plan(0, 0, every, record.save_every, backwards=True))
+            self.descend(tape, record.n_steps, Plan(0, 0, every, record.save_every, backwards=True))
         else:
-            high = record.n_steps
-            while True:
-                low = max(0, (high - 1) // every * every)
-                again = self.ascend(low, high, low // every)
-                segment = tape._replace(
-                    positions=again.snapshot_positions,
-                    velocities=again.snapshot_velocities,
-                    chain=again.snapshot_chain,
-                )
-                self.descend(segment, chain, high, Plan(low, low, 1, record.save_every, backwards=False))
-                high = low
-                if low == 0:
-                    break
+            self.replay(every)
 
     def coefficients(self) -> Array:
         """Gradient of the tables that this system uses, `(n_used, n_intervals, 4)`."""

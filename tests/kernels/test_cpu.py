@@ -169,6 +169,17 @@ def test_the_modes_agree(kind):
             np.testing.assert_allclose(a, e, rtol=0, atol=limit, err_msg=f"{mode} {every} {name}")
 
 
+@pytest.mark.parametrize("mode", ["stored", "replay", "reverse"])
+def test_a_reverse_pass_leaves_its_record_as_it_was(kind, mode):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    record = rollout(x, v, chain_of(b, step), b, t, step, 12, 4, snapshot_every=1 if mode == "stored" else 5)
+    w = weights(record)
+    first, second = (rollout_vjp(record, *w, mode=mode) for _ in range(2))
+    for name in GRADIENT_FIELDS:
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
 def test_a_batch_equals_its_members(kind):
     x, v, b, t = mixed_batch()
     step = stepper(kind, b)
