@@ -59,7 +59,7 @@ class RDFSettings(Settings):
     r_max: Positive | None = Field(None, description="end of the last bin, length; the cutoff when left out")
     bins: Count | None = Field(None, description="number of bins; about 50 per first-peak distance when left out")
     r_min: float = Field(0.0, ge=0, description="start of the first bin, length")
-    width: Positive | None = Field(None, description="standard deviation of the kernel, length; default the bin width")
+    width: Positive | None = Field(None, description="standard deviation of the kernel, length; default half a bin")
 
 
 class TargetSettings(Settings):

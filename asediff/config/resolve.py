@@ -24,6 +24,7 @@ from asediff.potentials.pair import pair_name
 
 CUTOFF_IN_PEAKS = 2.7
 BINS_PER_PEAK = 50
+KERNEL_IN_BINS = 0.5
 STEP_OF_THERMAL_TIME = 0.005
 PRIOR_ENERGY_KT = 2.0
 PRIOR_POWER = 12.0
@@ -168,6 +169,8 @@ def _resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Cur
                 )
             if rdf["bins"] is None:
                 rdf["bins"] = max(20, round((rdf["r_max"] - rdf["r_min"]) / (curve.peak / BINS_PER_PEAK)))
+            if rdf["width"] is None:
+                rdf["width"] = _round(KERNEL_IN_BINS * (rdf["r_max"] - rdf["r_min"]) / rdf["bins"], 3)
             with at(path):
                 check_reference_range(curve.r, curve.g, rdf["r_max"], target.file)
 
