@@ -51,7 +51,8 @@ class DiffSim(Method):
         averaging: the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, which
             takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the last ones alone.
         equilibration_steps: steps without gradient before the first epoch.
-        gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`.
+        gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`. The default keeps every
+            state of an epoch, which is fastest; `ReversibleAdjoint()` keeps none.
         pressure_weight: of [(P - P*)/ρkT]² at the state points that have a pressure.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
         checkpoint_every: epochs between checkpoints.
@@ -71,7 +72,7 @@ class DiffSim(Method):
     clip: float = 1.0
     averaging: float = 8.0
     equilibration_steps: int = 2000
-    gradient: Adjoint | ReweightedGradient = field(default_factory=CheckpointAdjoint)
+    gradient: Adjoint | ReweightedGradient = field(default_factory=lambda: CheckpointAdjoint(every=1))
     pressure_weight: float = 0.1
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
     checkpoint_every: int = 10

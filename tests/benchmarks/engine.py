@@ -127,7 +127,11 @@ def gradient_seconds(system: System, adjoint: Adjoint, rdf: RDF, steps: int = HO
 def gradient(repeats: int, sizes: Sequence[int] = (256, 864, 6912)) -> Rows:
     """(forward + backward) / forward with T = 120 and an RDF loss on 6 frames, 100 bins."""
     rows = []
-    adjoints: dict[str, Adjoint] = {"reversible": ReversibleAdjoint(), "checkpoint": CheckpointAdjoint()}
+    adjoints: dict[str, Adjoint] = {
+        "every state kept": CheckpointAdjoint(every=1),
+        "reversible": ReversibleAdjoint(),
+        "checkpoint": CheckpointAdjoint(),
+    }
     for n in sizes:
         system = equilibrated(n)
         for threads in (1, 2):
