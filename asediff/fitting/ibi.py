@@ -286,6 +286,12 @@ class IBI(Method):
         for name in self.do_potential or {}:
             if name not in {p.name for p in pairs}:
                 raise ValueError(f"do_potential: no pair {name}; choose from {', '.join(p.name for p in pairs)}")
+        for target in (t for point in state_points for t in point.targets):
+            if isinstance(self.update, VotcaUpdate) and getattr(target.observable, "width", 0) != 0:
+                raise ValueError(
+                    f"targets: {target.name} is smeared by a kernel, whose tails VOTCA's rule takes for samples; use "
+                    "RDF(..., width=0)"
+                )
         tables = None if potential is None else given_tables(potential, pairs)
         return table_potential(pairs, [self.update.start(p) for p in pairs] if tables is None else tables)
 

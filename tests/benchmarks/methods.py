@@ -32,7 +32,6 @@ from asediff.fitting import (
     GaussNewton,
     Method,
     Reweighting,
-    VotcaUpdate,
     fit,
 )
 from asediff.lattices import fcc, lattice_with_atoms, mixture
@@ -201,7 +200,6 @@ def water(folder: Path) -> Case:
 
 ORDER = (
     "IBI",
-    "IBI, VOTCA rule",
     "IMC",
     "IMC without cross terms",
     "IHNC",
@@ -226,7 +224,6 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
     iterations = 10 if len(case.points) == 1 else 25
     chosen: dict[str, tuple[Method, bool]] = {
         "IBI": (IBI(engine, iterations, cutoff=cutoff), False),
-        "IBI, VOTCA rule": (IBI(engine, 10, update=VotcaUpdate(), cutoff=cutoff), False),
         "IMC": (IMC(engine, 3, cutoff=cutoff), False),
         "IMC without cross terms": (IMC(engine, 3, cutoff=cutoff, cross_terms=False), False),
         "IHNC": (IHNC(engine, 4, cutoff=cutoff), False),
@@ -302,11 +299,10 @@ REMARKS = (
     "## Remarks",
     "",
     "- With pressure: 60,000 steps per iteration, since the pressure of 20,000 steps is known to about 40 bar only.",
-    "- g(r) of a dense liquid hardly sees slow changes of u(r) (see [the band](uncertainty.md)): methods that agree in D",
-    "  differ in pressure and Δ. The LJ truth is cut at 2.5, the potentials at 2.0, so Δ = 0 is not expected there.",
+    "- g(r) of a dense liquid hardly sees slow changes of u(r) (see [the band](uncertainty.md)): methods that agree in",
+    "  D differ in pressure and Δ. The LJ truth is cut at 2.5, the potentials at 2.0, so Δ = 0 is not expected there.",
     "- At ρ = 0.3 and kT = 1 the fluid is close to its critical point: steps of first order overshoot, and the third",
     "  iteration repairs what the second broke. Reweighting needs more runs than Gauss-Newton for that.",
-    "- VOTCA's rule moves the whole core with its innermost bin. The large error bars of its LJ row come from that.",
     "",
 )
 

@@ -23,7 +23,8 @@ from asediff.fitting import (
 )
 from asediff.fitting.ibi import Conditions
 from asediff.fitting.tabulated import PowerCore, pair_targets
-from asediff.targets import StatePoint
+from asediff.observables import RDF
+from asediff.targets import StatePoint, Target
 
 from .closed_form import dilute_point, grid, lennard_jones, liquid, mixture_potential, shallower
 
@@ -165,3 +166,11 @@ def test_stops_when_the_difference_is_noise():
     went_on = fit(wrong, point, method, validation=None, seed=1, progress=False)
     assert went_on.history[0]["mean_dg"] > 2 * went_on.history[0]["mean_dg_error"]
     assert len(went_on.history) == 2
+
+
+def test_votca_rule_refuses_smeared_bins():
+    point = dilute_point(lennard_jones())
+    target = Target(RDF(2.01, 100, r_min=0.01), point.targets[0].reference)
+    smeared = StatePoint(point.system, target, kT=1.0)
+    with pytest.raises(ValueError, match="width=0"):
+        fit(None, smeared, IBI(ENGINE, 1, update=VotcaUpdate()), validation=None)
