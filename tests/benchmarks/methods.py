@@ -303,8 +303,8 @@ REMARKS = (
     "  D differ in pressure and Δ. The LJ truth is cut at 2.5, the potentials at 2.0, so Δ = 0 is not expected there.",
     "- At ρ = 0.3 and kT = 1 the fluid is close to its critical point: steps of first order overshoot, and the third",
     "  iteration repairs what the second broke. Reweighting needs more runs than Gauss-Newton for that.",
-    "- The rows of neural reweighting (first order) are of 3 runs with 700 inner steps each, from before the inner steps",
-    "  ended at the noise. In the mixture the result depends on their number: 400 (the default) gave D = 3.1e-3.",
+    "- The rows of neural reweighting (first order) are of 3 runs with 700 inner steps each, from before the inner",
+    "  steps ended at the noise. In the mixture the result depends on their number: 400 (the default) gave D = 3.1e-3.",
     "",
 )
 
