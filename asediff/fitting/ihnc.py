@@ -84,6 +84,8 @@ class IHNC(Method):
         """See `Method.run`."""
         (pair,) = pair_targets(job.state_points, job.potential.cutoff)
         point = job.state_points[0]
+        if point.pressure is not None:
+            job.notes.append("IHNC does not fit the pressure; use GaussNewton or IMC to reach it")
         target = point.targets[0]
         observable = target.observable
         assert isinstance(observable, RDF)
