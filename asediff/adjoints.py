@@ -8,7 +8,9 @@
 | `BacksolveAdjoint`  | the ODE behind   | as reversible                  | 2 + 4                               |
 
 The first three differentiate the discrete map and agree to round-off. The counts are those of the general path; the
-fused kernels of pair potentials need one combined evaluation per step backward.
+fused kernels of pair potentials need one combined evaluation per step backward. By default the checkpoint and the
+reversible adjoint keep every state of a run of at most 128 steps (`KEPT_STEPS`) where that takes no more than 256 MB,
+which saves computing the states again: 1 + 2.
 """
 
 from __future__ import annotations
@@ -23,6 +25,11 @@ import torch
 from torch import Tensor
 
 from asediff.integrators import State, Stepper
+
+KEPT_STEPS = 128
+"""Default length up to which a run keeps every state instead of computing states again."""
+KEPT_BYTES = 2**28
+"""Memory beyond which it does not."""
 
 ParameterForces = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
 
@@ -65,6 +72,19 @@ class Adjoint(ABC):
     @abstractmethod
     def run(self, problem: Problem, start: State) -> Recording:
         """Take the steps; the recording is differentiable in the start and in the parameters."""
+
+
+def _keeps_all(n_steps: int, start: State, longest: int) -> bool:
+    """Whether a run is short and small enough to keep every state."""
+    return n_steps <= longest and n_steps * sum(t.element_size() * t.numel() for t in start) <= KEPT_BYTES
+
+
+class Schedule(NamedTuple):
+    """Where the states of a reverse pass come from: a snapshot `every` so many steps (1: all are kept), and between
+    them by running again, or by stepping `backwards`."""
+
+    every: int
+    backwards: bool
 
 
 def _check_interval(name: str, steps: int) -> None:
@@ -112,10 +132,11 @@ class CheckpointAdjoint(Adjoint):
     """Exact gradient from snapshots: each segment between two is run again, its states kept, then walked back.
 
     Exact for any integrator, chaotic or not, since no state is ever computed backward. Memory is one state per segment
-    and one segment of states: about 2 sqrt(T) states by default.
+    and one segment of states: about 2 sqrt(T) states by default, and no more than 128 where that is more.
 
     Args:
-        every: steps between snapshots; default ceil(sqrt(n_steps)). 1 keeps every state (fastest, most memory).
+        every: steps between snapshots; 1 keeps every state (fastest, most memory). Default: 1 for runs of up to 128
+            steps that fit into 256 MB, ceil(sqrt(n_steps)) for others.
     """
 
     every: int | None = None
@@ -124,13 +145,17 @@ class CheckpointAdjoint(Adjoint):
         if self.every is not None and self.every < 1:
             raise ValueError(f"every: {self.every} is not a number of steps; give at least 1, or None for sqrt(steps)")
 
-    def interval(self, n_steps: int) -> int:
-        """Steps between snapshots of a run of n_steps."""
-        return max(1, math.isqrt(max(n_steps - 1, 0)) + 1) if self.every is None else self.every
+    def schedule(self, n_steps: int, start: State) -> Schedule:
+        """Where the states of a run of n_steps come from."""
+        if self.every is not None:
+            return Schedule(self.every, backwards=False)
+        if _keeps_all(n_steps, start, KEPT_STEPS):
+            return Schedule(1, backwards=False)
+        return Schedule(math.isqrt(n_steps - 1) + 1, backwards=False)
 
     def run(self, problem: Problem, start: State) -> Recording:
         """See `Adjoint.run`."""
-        return _run_in_function(_Replay(self.interval(problem.n_steps)), problem, start)
+        return _run_in_function(_Replay(self.schedule(problem.n_steps, start).every), problem, start)
 
 
 @dataclass(frozen=True)
@@ -139,21 +164,32 @@ class ReversibleAdjoint(Adjoint):
 
     Round-off grows while stepping back in a chaotic system (about e-fold per Lyapunov time, so 250 steps of a
     Lennard-Jones liquid keep 12 digits); snapshots pin it. Memory does not grow with the steps but for the snapshots.
-    Use `CheckpointAdjoint` when friction x timestep x snapshot_every is not small: undoing Langevin friction amplifies
-    round-off by its exponential.
+    Use `CheckpointAdjoint` when friction x timestep x snapshot_every is not small, because undoing Langevin friction
+    amplifies round-off by its exponential, and while a thermostat strongly heats or cools, for the same reason.
 
     Args:
         snapshot_every: steps between snapshots.
+        keep: runs of at most this many steps that fit into 256 MB keep every state instead, which is faster; 0 never.
     """
 
     snapshot_every: int = 250
+    keep: int = KEPT_STEPS
 
     def __post_init__(self) -> None:
         _check_interval("snapshot_every", self.snapshot_every)
+        if self.keep < 0:
+            raise ValueError(f"keep: {self.keep} is not a number of steps; give at least 0")
+
+    def schedule(self, n_steps: int, start: State) -> Schedule:
+        """Where the states of a run of n_steps come from."""
+        if _keeps_all(n_steps, start, self.keep):
+            return Schedule(1, backwards=False)
+        return Schedule(self.snapshot_every, backwards=True)
 
     def run(self, problem: Problem, start: State) -> Recording:
         """See `Adjoint.run`."""
-        return _run_in_function(_StepBack(self.snapshot_every), problem, start)
+        every, backwards = self.schedule(problem.n_steps, start)
+        return _run_in_function(_StepBack(every) if backwards else _Replay(every), problem, start)
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,9 @@ def fused_run(
     """
     if system.device.type == "cuda":
         return cuda_run(system, spline, stepper, start, n_steps, save_every, first_step, adjoint, skin)
-    if isinstance(adjoint, ReversibleAdjoint):
-        mode, snapshot_every = "reverse", adjoint.snapshot_every
-    else:
-        assert isinstance(adjoint, CheckpointAdjoint)
-        snapshot_every = adjoint.interval(n_steps)
-        mode = "stored" if snapshot_every == 1 else "replay"
+    assert isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
+    snapshot_every, backwards = adjoint.schedule(n_steps, start)
+    mode = "reverse" if backwards else "stored" if snapshot_every == 1 else "replay"
     inputs = (spline.coefficients.to(system.dtype), *start)
     needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     call = _Call(

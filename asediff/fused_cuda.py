@@ -38,11 +38,8 @@ def cuda_run(
     Both adjoints keep all states of one stretch of steps and take earlier stretches again from their snapshots: as many
     states as there are steps between snapshots, and none that was computed backward.
     """
-    if isinstance(adjoint, ReversibleAdjoint):
-        snapshot_every = max(2, adjoint.snapshot_every)
-    else:
-        assert isinstance(adjoint, CheckpointAdjoint)
-        snapshot_every = adjoint.interval(n_steps)
+    assert isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
+    snapshot_every = adjoint.schedule(n_steps, start).every
     inputs = (spline.coefficients.to(system.dtype), *start)
     needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     call = _Call(

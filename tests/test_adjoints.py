@@ -21,7 +21,7 @@ from asediff.adjoints import (
     DirectAdjoint,
     ReversibleAdjoint,
 )
-from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
+from asediff.integrators import Integrator, Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import Neighbors
 from asediff.observables import RDF
@@ -119,8 +119,8 @@ def direct(liquid: System) -> Callable[[str, int], Tensor]:
 @pytest.mark.parametrize("name", INTEGRATORS)
 @pytest.mark.parametrize(
     "adjoint",
-    [CheckpointAdjoint(), ReversibleAdjoint(), ReversibleAdjoint(snapshot_every=9)],
-    ids=["checkpoint", "reversible", "reversible-9"],
+    [CheckpointAdjoint(), CheckpointAdjoint(11), ReversibleAdjoint(keep=0), ReversibleAdjoint(9, keep=0)],
+    ids=["kept", "checkpoint", "reversible", "reversible-9"],
 )
 def test_exact_adjoints_agree_with_autograd(
     liquid: System, direct: Callable[[str, int], Tensor], engine: str, adjoint: Adjoint, name: str
@@ -139,7 +139,7 @@ def test_exact_adjoints_agree_with_autograd(
 def test_gradients_in_the_parameters_agree_with_central_differences(liquid: System, name: str):
     potential = _potential()
     check = check_gradient(
-        lambda: _rdf_loss(liquid, potential, INTEGRATORS[name], ReversibleAdjoint()),
+        lambda: _rdf_loss(liquid, potential, INTEGRATORS[name], ReversibleAdjoint(keep=0)),
         list(potential.parameters()),
         step=3e-7,
     )
@@ -153,14 +153,14 @@ def test_gradients_in_the_start_agree_with_central_differences(liquid: System, n
 
     def loss() -> Tensor:
         start = liquid.replace(positions=x, velocities=v)
-        return _rdf_loss(start, potential, INTEGRATORS[name], ReversibleAdjoint())
+        return _rdf_loss(start, potential, INTEGRATORS[name], ReversibleAdjoint(keep=0))
 
     assert check_gradient(loss, [x, v], step=3e-8).error < 1e-6
 
 
 def test_losses_of_velocities_and_of_the_last_state(liquid: System, engine: str):
     gradients = []
-    for adjoint in (DirectAdjoint(), CheckpointAdjoint(every=7), ReversibleAdjoint()):
+    for adjoint in (DirectAdjoint(), CheckpointAdjoint(every=7), ReversibleAdjoint(keep=0)):
         potential, (start, leaves) = _potential(), _leaves(liquid)
         trajectory = simulate(start, potential, INTEGRATORS["chain-3"], 20, save_every=4, adjoint=adjoint)
         loss = trajectory.velocities[1:4].pow(4).mean() + (trajectory.system.positions - liquid.positions).pow(2).mean()
@@ -319,7 +319,7 @@ def test_the_many_body_potential_is_a_potential():
 def test_many_body_gradients_agree_for_all_adjoints(name: str):
     potential = ManyBody() + PairPotential(Repulsion(), 1.9)
     gradients = []
-    for adjoint in (DirectAdjoint(), CheckpointAdjoint(), ReversibleAdjoint()):
+    for adjoint in (DirectAdjoint(), CheckpointAdjoint(), CheckpointAdjoint(4), ReversibleAdjoint(keep=0)):
         start, leaves = _leaves(_cluster())
         trajectory = simulate(start, potential, INTEGRATORS[name], 12, save_every=4, adjoint=adjoint)
         loss = trajectory.positions.sin().mean() + trajectory.velocities[1].square().mean()
@@ -367,7 +367,7 @@ def test_each_pair_of_a_mixture_has_its_own_gradient(engine: str):
     )
     batch = System.concatenate([_blend(1), _blend(2)])
     gradients = []
-    for adjoint in (DirectAdjoint(), ReversibleAdjoint()):
+    for adjoint in (DirectAdjoint(), ReversibleAdjoint(keep=0)):
         trajectory = simulate(batch, potential, INTEGRATORS["chain-3"], 30, save_every=10, adjoint=adjoint)
         gradients.append(_flat_gradient(trajectory.positions.pow(3).mean(), list(potential.parameters())))
     assert (gradients[0].abs() > 0).all()
@@ -410,7 +410,7 @@ def test_each_temperature_of_a_batch_is_differentiated(engine: str):
             simulate(batch, potential, integrator, 20, save_every=10, adjoint=a).positions.pow(3).mean(),
             list(potential.parameters()),
         )
-        for a in (DirectAdjoint(), CheckpointAdjoint())
+        for a in (DirectAdjoint(), CheckpointAdjoint(6))
     ]
     assert (gradients[0] - gradients[1]).norm() / gradients[0].norm() < 1e-10
 
@@ -440,7 +440,7 @@ def test_thermodynamics_carry_no_gradient(liquid: System, engine: str):
 
 @pytest.mark.parametrize(
     ("adjoint", "states"),
-    [(CheckpointAdjoint(), 10), (CheckpointAdjoint(every=20), 5), (ReversibleAdjoint(snapshot_every=25), 4)],
+    [(CheckpointAdjoint(every=20), 5), (ReversibleAdjoint(25, keep=99), 4), (ReversibleAdjoint(keep=100), 100)],
 )
 def test_only_snapshots_are_kept(liquid: System, general: None, adjoint: Adjoint, states: int):
     trajectory = simulate(liquid, PairPotential(LennardJones(), 2.5), INTEGRATORS["chain-3"], 100, adjoint=adjoint)
@@ -448,9 +448,19 @@ def test_only_snapshots_are_kept(liquid: System, general: None, adjoint: Adjoint
     assert len(trajectory.positions.grad_fn.walk.snapshots) in {states, states + 1}
 
 
-def test_checkpoints_are_the_square_root_of_the_steps_apart():
-    assert [CheckpointAdjoint().interval(n) for n in (1, 2, 100, 120, 10_000)] == [1, 2, 10, 11, 100]
-    assert CheckpointAdjoint(every=3).interval(100) == 3
+def test_checkpoints_are_the_square_root_of_the_steps_apart(liquid: System):
+    start = State(liquid.positions, liquid.velocities, liquid.positions.new_zeros(1, 2, 3))
+    steps = (0, 1, 128, 129, 144, 10_000)
+    assert [CheckpointAdjoint().schedule(n, start).every for n in steps] == [1, 1, 1, 12, 12, 100]
+    assert CheckpointAdjoint(every=3).schedule(100, start) == (3, False)
+
+
+def test_a_large_system_does_not_keep_every_state():
+    many = torch.zeros(1, 3, dtype=torch.float64).expand(50_000, 3)
+    start = State(many, many, torch.zeros(1, 2, 0, dtype=torch.float64))
+    assert CheckpointAdjoint().schedule(100, start) == (1, False)
+    assert CheckpointAdjoint().schedule(121, start) == (11, False)
+    assert ReversibleAdjoint().schedule(121, start) == (250, True)
 
 
 @pytest.mark.parametrize(
@@ -458,6 +468,7 @@ def test_checkpoints_are_the_square_root_of_the_steps_apart():
     [
         (lambda: CheckpointAdjoint(every=0), "every: 0 is not a number of steps; give at least 1, or None"),
         (lambda: ReversibleAdjoint(snapshot_every=0), "snapshot_every: 0 is not a number of steps; give at least 1"),
+        (lambda: ReversibleAdjoint(keep=-1), "keep: -1 is not a number of steps; give at least 0"),
         (lambda: BacksolveAdjoint(snapshot_every=-1), "snapshot_every: -1 is not a number of steps"),
     ],
 )

@@ -210,7 +210,7 @@ def test_open_boundaries(engine: str):
 
 
 @pytest.mark.parametrize("name", INTEGRATORS)
-@pytest.mark.parametrize("adjoint", [CheckpointAdjoint(), ReversibleAdjoint(snapshot_every=9)])
+@pytest.mark.parametrize("adjoint", [CheckpointAdjoint(), CheckpointAdjoint(7), ReversibleAdjoint(9, keep=0)])
 def test_fused_runs_are_general_runs(argon: System, lj: PairPotential, name: str, adjoint: Adjoint):
     general = simulate(argon, lj, INTEGRATORS[name], 40, save_every=10, adjoint=DirectAdjoint())
     fused = simulate(argon, lj, INTEGRATORS[name], 40, save_every=10, adjoint=adjoint)
@@ -230,7 +230,7 @@ def test_fused_batches_of_sheared_mixtures_at_two_temperatures(kind: str):
         "langevin": Langevin(0.004, kT=kT, friction=2.0, seed=3),
     }[kind]
     results = []
-    for adjoint in (DirectAdjoint(), CheckpointAdjoint(), ReversibleAdjoint()):
+    for adjoint in (DirectAdjoint(), CheckpointAdjoint(), CheckpointAdjoint(6), ReversibleAdjoint(keep=0)):
         trajectory = simulate(batch, potential, integrator, 30, save_every=10, adjoint=adjoint, kT=kT)
         loss = trajectory.positions.sin().mean() + trajectory.velocities.pow(4).mean()
         results.append((trajectory.detach(), torch.stack(torch.autograd.grad(loss, list(potential.parameters())))))

@@ -220,9 +220,9 @@ def torch_system(case, n=3):
     ("case", "integrator", "adjoint"),
     [
         ("mixed", VelocityVerlet(0.004), ReversibleAdjoint()),
-        ("skewed", NoseHooverChain(0.004, kT=1.2, tdamp=0.1), CheckpointAdjoint()),
+        ("skewed", NoseHooverChain(0.004, kT=1.2, tdamp=0.1), CheckpointAdjoint(2)),
         ("mixed", NoseHooverChain(0.004, kT=torch.tensor([1.0, 1.3]), tdamp=0.1, tchain=1), CheckpointAdjoint(1)),
-        ("one", Langevin(0.004, kT=1.0, friction=2.0, seed=7), ReversibleAdjoint(3)),
+        ("one", Langevin(0.004, kT=1.0, friction=2.0, seed=7), ReversibleAdjoint(3, keep=0)),
     ],
     ids=["nve", "chain", "one thermostat", "langevin"],
 )
