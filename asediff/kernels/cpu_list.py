@@ -21,6 +21,7 @@ from asediff.kernels.cpu_simd import (
     gather,
     load,
     load_index,
+    narrow,
     splat,
     splat_index,
     store,
@@ -47,6 +48,7 @@ from asediff.kernels.cpu_space import (
     MAX_IMAGES,
     NEW_ORDER,
     NEW_SLOT,
+    OLD_SLOT,
     ORDER,
     ORIGIN,
     OWN_BIN,
@@ -69,6 +71,9 @@ from asediff.kernels.cpu_team import inner, meet, share
 
 REACH = 2
 """Bins on each side of an atom's own that its neighbors can be in."""
+
+GROUP = 4
+"""Consecutive bins whose atoms look through the same candidates."""
 
 SAFETY = 1.000001
 """Bins are wider than the listing radius needs by more than the rounding of positions."""
@@ -190,19 +195,32 @@ def _lay_images(space, rank, n_threads):  # type: ignore[no-untyped-def]
 
 
 @inner()
+def _slack(space):  # type: ignore[no-untyped-def]
+    """More than what single precision gets a distance wrong by among the entries that are collected together."""
+    extent = 0.0
+    for a in range(3):
+        length = 0.0
+        for c in range(3):
+            length += space.geometry[CELL + a, c] ** 2
+        bins = GROUP + 2 * REACH
+        extent += bins * np.sqrt(length) * space.geometry[WIDTH, a] / space.layout[BINS, a]
+    return 1e-6 * extent
+
+
+@inner()
 def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # type: ignore[no-untyped-def]
-    """Copy positions, numbers and types of all entries within reach of a bin, ascending, side by side.
+    """Copy positions, numbers and types of all entries within reach of a group of bins, ascending, side by side.
 
     Args:
         image: the images.
         types: their types.
         first: first entry of each padded bin.
         layout: of the bins.
-        own_bin: the padded bin.
-        x: set to positions, like y and z; numbers and kinds: set to numbers and types.
+        own_bin: the first bin of the group, which goes on along its line.
+        x: set to positions relative to one of these entries, like y and z; numbers and kinds: set to numbers and types.
 
     Returns:
-        How many there are, and the place of an entry of the bin itself minus its number. Nothing is copied from where
+        How many there are, and the place of an entry of the group itself minus its number. Nothing is copied from where
         the room ends, and the entries that there are are counted on.
     """
     nx = layout[BINS, 0] + 2 * layout[MARGIN, 0]
@@ -211,10 +229,11 @@ def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # 
     from_x, from_y, from_z = image[0], image[1], image[2]
     bx, line = own_bin % nx, own_bin // nx
     by, bz = line % ny, line // ny
-    x0, x1 = max(bx - REACH, 0), min(bx + REACH, nx - 1)
+    x0, x1 = max(bx - REACH, 0), min(bx + GROUP - 1 + REACH, nx - 1)
     count, offset, room = 0, 0, x.shape[0] - 2 * LANES
-    like = load(x, 0)
-    ascending = count_up(like)
+    center = first[own_bin]
+    center_x, center_y, center_z = splat(from_x[center]), splat(from_y[center]), splat(from_z[center])
+    ascending = count_up(center_x)
     for rz in range(max(bz - REACH, 0), min(bz + REACH, nz - 1) + 1):
         for ry in range(max(by - REACH, 0), min(by + REACH, ny - 1) + 1):
             base = (rz * ny + ry) * nx
@@ -222,16 +241,16 @@ def _collect(image, types, first, layout, own_bin, x, y, z, numbers, kinds):  # 
             if rz == bz and ry == by:
                 offset = count - start
             if count + end - start <= room:
-                for k in range(start, end, BLOCK_BYTES // x.itemsize):
+                for k in range(start, end, BLOCK_BYTES // from_x.itemsize):
                     to = count + k - start
-                    store(x, to, load(from_x, k))
-                    store(y, to, load(from_y, k))
-                    store(z, to, load(from_z, k))
-                    store(numbers, to, splat_index(k, like) + ascending)
-                    store(kinds, to, load_index(types, k, like))
+                    store(x, to, narrow(load(from_x, k) - center_x))
+                    store(y, to, narrow(load(from_y, k) - center_y))
+                    store(z, to, narrow(load(from_z, k) - center_z))
+                    store(numbers, to, splat_index(k, center_x) + ascending)
+                    store(kinds, to, load_index(types, k, center_x))
             count += end - start
     if count <= room:
-        store(x, count, splat(x.dtype.type(FAR)))
+        store(x, count, splat(np.float32(FAR)))
     return count, offset
 
 
@@ -245,7 +264,7 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
     limit = splat_index(before, own_x)
     table = splat_index(bits[0], own_x)
     room = row.shape[0] - LANES
-    for k in range(first, last, BLOCK_BYTES // x.itemsize):
+    for k in range(first, last, LANES):
         entry = load_index(numbers, k, own_x)
         dx, dy, dz = load(x, k) - own_x, load(y, k) - own_y, load(z, k) - own_z
         close = (dx * dx + dy * dy + dz * dz < radius2) & (entry < limit)
@@ -257,21 +276,26 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
 
 @inner()
 def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-def]
-    """Rows of these slots; returns the longest row and the most candidates that a bin had, done or too many."""
+    """Rows of these slots; returns the longest row and the most candidates that a group had, done or too many.
+
+    Distances are compared in single precision, relative to the group, so a row may reach beyond the listing radius by
+    `_slack` and never falls short of it.
+    """
     image, types, first, layout = space.images, space.entries[IMAGE_TYPE], space.first[PADDED], space.layout
     rows, atoms, table_bits = space.rows, space.atoms, space.table_bits
     longest = rows.shape[1]
-    radius = image.dtype.type(space.geometry[RADIUS, LISTING])
+    radius = np.float32(space.geometry[RADIUS, LISTING] + _slack(space))
     radius2 = splat(radius * radius)
     row = np.zeros(longest + 2 * LANES, dtype=np.int32)
-    places, integers = np.zeros((3, room), dtype=image.dtype), np.zeros((2, room), dtype=np.int32)
+    places, integers = np.zeros((3, room), dtype=np.float32), np.zeros((2, room), dtype=np.int32)
     x, y, z, numbers, kinds = places[0], places[1], places[2], integers[0], integers[1]
-    needed, collected, count, offset = 0, -1, 0, 0
+    needed, group, line_end, count, offset = 0, 0, -1, 0, 0
+    nx = layout[BINS, 0] + 2 * layout[MARGIN, 0]
     for slot in range(first_slot, last_slot):
-        own = atoms[OWN_ENTRY, slot]
-        if atoms[OWN_BIN, slot] != collected:
-            collected = atoms[OWN_BIN, slot]
-            count, offset = _collect(image, types, first, layout, collected, x, y, z, numbers, kinds)
+        own, own_bin = atoms[OWN_ENTRY, slot], atoms[OWN_BIN, slot]
+        if own_bin >= min(group + GROUP, line_end):
+            group, line_end = own_bin, (own_bin // nx + 1) * nx
+            count, offset = _collect(image, types, first, layout, group, x, y, z, numbers, kinds)
             if count + 2 * LANES > room:
                 return needed, count + 2 * LANES
         k = own + offset
@@ -316,6 +340,15 @@ def fill_images(source, source_row, images, row, entries, control, rank, n_threa
 
 
 @inner()
+def _reorder(source, target, old_slot, first_row, end_row, first, last):  # type: ignore[no-untyped-def]
+    """target[row, slot] = source[row, old slot] for some rows and slots."""
+    for row in range(first_row, end_row):
+        here, there = source[row], target[row]
+        for slot in range(first, last):
+            there[slot] = here[old_slot[slot]]
+
+
+@inner()
 def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
     """Sort the atoms and build images and rows from the positions in `state`; all members call it together.
 
@@ -339,11 +372,9 @@ def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
     if space.control[IMAGES] + 2 * LANES > space.images.shape[1]:
         return False
     for slot in range(first, last):
-        old = space.atoms[SLOT_OF, space.atoms[NEW_ORDER, slot]]
-        for r in range(FORCE):
-            space.spare[r, slot] = space.state[r, old]
-        for r in range(GX, min(W, space.state.shape[0])):
-            space.spare[r, slot] = space.state[r, old]
+        space.atoms[OLD_SLOT, slot] = space.atoms[SLOT_OF, space.atoms[NEW_ORDER, slot]]
+    _reorder(space.state, space.spare, space.atoms[OLD_SLOT], 0, FORCE, first, last)
+    _reorder(space.state, space.spare, space.atoms[OLD_SLOT], GX, min(W, space.state.shape[0]), first, last)
     meet(space.control, n_threads)
     for r in range(FORCE):
         space.state[r, first:last] = space.spare[r, first:last]

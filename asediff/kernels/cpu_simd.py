@@ -253,6 +253,19 @@ def select(_context: Any, mask: Any, yes: Any, no: Any) -> Any:
     return yes(mask, yes, no), generate
 
 
+@intrinsic
+def narrow(_context: Any, vector: Any) -> Any:
+    """In single precision, the same number of lanes."""
+    result = Vector(types.float32, vector.lanes)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if vector == result:
+            return arguments[0]
+        return builder.fptrunc(arguments[0], context.get_value_type(result))
+
+    return result(vector), generate
+
+
 def _operator(floats: str, integers: str) -> Any:
     @intrinsic
     def apply(_context: Any, left: Any, right: Any) -> Any:
