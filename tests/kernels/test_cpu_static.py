@@ -38,6 +38,13 @@ def _case(name):
         x = rng.uniform(0, 300.0, size=(60, 3))
         x[30:] = x[:30] + rng.uniform(0.5, 0.8, size=(30, 3))
         return x, batch([np.eye(3) * 300.0], [len(x)]), tables()
+    if name == "pairs far apart, hardly within the cutoff":
+        rng = np.random.default_rng(6)
+        corners = rng.integers(0, 2, size=(60, 3)) * 2e5
+        x = np.repeat(corners + rng.uniform(0, 3e3, size=(60, 3)), 2, axis=0)
+        along = rng.normal(size=(60, 3))
+        x[1::2] += (2.5 - 1e-4) * along / np.linalg.norm(along, axis=1, keepdims=True)
+        return x, batch([np.zeros((3, 3))], [len(x)], pbc=[[False, False, False]]), tables()
     if name == "mixture":
         x, cell = lattice(6, 0.8, [[1, 0, 0], [0.2, 1, 0], [0, 0.1, 1.1]])
         types = np.random.default_rng(3).integers(0, 2, len(x))
@@ -67,6 +74,7 @@ CASES = [
     "wire without the free lattice vectors",
     "cluster",
     "thin gas",
+    "pairs far apart, hardly within the cutoff",
     "mixture",
     "one atom",
     "closer than the table",
@@ -80,7 +88,7 @@ def test_energy_forces_and_virial_equal_the_sum_over_all_pairs(name):
     energy, expected, virial = forces(x, b, t)
     found = pair_forces(x, b, t)
     size = max(1.0, np.abs(expected).max())
-    # sums of about 100 terms of that size, each exact to 1e-16 of coordinates up to 300
+    # sums of about 100 terms of that size, each exact to 1e-16 of its coordinates
     np.testing.assert_allclose(found.forces, expected, rtol=0, atol=1e-11 * size)
     np.testing.assert_allclose(found.energy, energy, rtol=1e-11, atol=1e-9)
     np.testing.assert_allclose(found.virial, virial, rtol=0, atol=1e-10 * max(1.0, np.abs(virial).max()))
