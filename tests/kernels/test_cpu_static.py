@@ -43,7 +43,7 @@ def _case(name):
         corners = rng.integers(0, 2, size=(60, 3)) * 2e5
         x = np.repeat(corners + rng.uniform(0, 3e3, size=(60, 3)), 2, axis=0)
         along = rng.normal(size=(60, 3))
-        x[1::2] += (2.5 - 1e-4) * along / np.linalg.norm(along, axis=1, keepdims=True)
+        x[1::2] += (2.5 - 1e-5) * along / np.linalg.norm(along, axis=1, keepdims=True)
         return x, batch([np.zeros((3, 3))], [len(x)], pbc=[[False, False, False]]), tables()
     if name == "mixture":
         x, cell = lattice(6, 0.8, [[1, 0, 0], [0.2, 1, 0], [0, 0.1, 1.1]])
