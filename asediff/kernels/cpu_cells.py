@@ -17,7 +17,7 @@ COLUMN_COST = 250
 """Measured time to look at one more column of cells, in candidates."""
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def sort_into_cells(positions, atoms, cell, inverse, n_cells):  # type: ignore[no-untyped-def]
     """Wrap the chosen atoms into the cell and group them by sub-cell.
 
@@ -56,7 +56,7 @@ def sort_into_cells(positions, atoms, cell, inverse, n_cells):  # type: ignore[n
     return start, order, xyz
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, forceinline=True)
 def half_stencil(reach_cells, n_cells, cell, reach):  # type: ignore[no-untyped-def]
     """Columns of cells that meet each pair once: offsets in x and y, and the first and last offset in z.
 
@@ -88,7 +88,7 @@ def half_stencil(reach_cells, n_cells, cell, reach):  # type: ignore[no-untyped-
     return columns[:n].copy()
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, forceinline=True)
 def choose_cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
     """Cut the box into cells so that the search looks at few candidates.
 
@@ -129,7 +129,7 @@ def choose_cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
     return best_cells, best_stencil
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points):  # type: ignore[no-untyped-def]
     """Copy the atoms of the half stencil around cell (x, y, z), moved to their nearest image, into `points`.
 
@@ -168,7 +168,7 @@ def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points
     return n, slots, points
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def partners(slot, first, n, points, xyz, above2, below2, squares, hits):  # type: ignore[no-untyped-def]
     """Candidates first..n-1 whose squared distance from atom `slot` lies between above2 and below2, both excluded.
 

@@ -28,7 +28,7 @@ class Box(NamedTuple):
     stencil: IntArray
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def _powers(t):  # type: ignore[no-untyped-def]
     """1, t, t², ... t⁷ in the lanes of a vector; built from t, t² and t⁴ by the binary digits of the power."""
     one = splat(1.0)
@@ -41,7 +41,7 @@ def _powers(t):  # type: ignore[no-untyped-def]
     return first * second * third
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def add_moments(positions, types, channels, box, limits, moments):  # type: ignore[no-untyped-def]
     """Add each pair to `moments` (n_channels, n_sub_bins, N_MOMENTS); see `_limits`."""
     above2, below2, origin, per_width = limits[0], limits[1], limits[2], 1.0 / limits[3]
@@ -81,7 +81,7 @@ def add_moments(positions, types, channels, box, limits, moments):  # type: igno
                         store(flat, at + BLOCK, load(flat, at + BLOCK) + high)
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def pull_on_atoms(positions, types, channels, box, limits, slopes, gradient):  # type: ignore[no-untyped-def]
     """Write dL/dpositions to `gradient` (n_atoms, 3), given dL/dr as a polynomial per sub-bin, `slopes`."""
     above2, below2, origin, per_width = limits[0], limits[1], limits[2], 1.0 / limits[3]
@@ -142,7 +142,7 @@ def pull_on_atoms(positions, types, channels, box, limits, slopes, gradient):  #
             gradient[order[slot], d] = pulled[slot, d]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def count_pairs(  # type: ignore[no-untyped-def]
     positions, types, channels, box, limits, squared, counts
 ):
@@ -177,7 +177,7 @@ def count_pairs(  # type: ignore[no-untyped-def]
                             counts[channel, int(place)] += 1
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def counts_from_moments(moments, table, subdivision, counts):  # type: ignore[no-untyped-def]
     """Smeared counts (n_channels, bins) from the moments; see `asediff.kernels.shells.MomentExpansion`."""
     for channel in range(moments.shape[0]):
@@ -189,7 +189,7 @@ def counts_from_moments(moments, table, subdivision, counts):  # type: ignore[no
             counts[channel, k] = total
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def slopes_from_gradient(gradient, table, subdivision, width, slopes):  # type: ignore[no-untyped-def]
     """dL/dr as a polynomial of degree 10 in t on each sub-bin, from dL/dcounts (n_channels, bins)."""
     for channel in range(gradient.shape[0]):

@@ -24,6 +24,8 @@ COMPILED = (
     "cpu_forward",
     "cpu_reverse",
     "cpu_static",
+    "cpu_cells",
+    "cpu_rdf_loops",
     "noise",
 )
 """Modules with compiled functions."""
