@@ -23,7 +23,8 @@ class RelativeEntropy(ReweightedMethod):
 
     For potentials that are linear in θ it has one minimum. For tables its Newton step is that of `IMC`. The reference
     enters through its pair histograms only, so mapped frames of an all-atom run of the same number of beads in the same
-    volume are needed; see `ReweightedMethod` for the other arguments.
+    volume are needed; see `ReweightedMethod` for the other arguments. It does not fit a state point's pressure, and its
+    notes say so when one is given.
 
     Args:
         frames: mapped reference frames, one `Trajectory` per state point. Without them the targets' g(r) take their
@@ -37,6 +38,10 @@ class RelativeEntropy(ReweightedMethod):
         if self.frames is not None and len(self.frames) != len(job.state_points):
             raise ValueError(
                 f"frames: {len(self.frames)} trajectories for {len(job.state_points)} state points; give one each"
+            )
+        if any(point.pressure is not None for point in job.state_points):
+            job.notes.append(
+                "RelativeEntropy does not fit the pressure; use GaussNewton, IMC or Reweighting to reach it"
             )
         energies = [
             frames_energy(self.frames[k], job.potential, point, self.bins)
