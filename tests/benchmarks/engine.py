@@ -1,19 +1,7 @@
-"""Measures the fused engine: forward and gradient speed beside LAMMPS, an epoch, g(r), threads, memory, large systems.
-
-Runs of two programs alternate, each figure is the median of `--repeats` runs, and ratios are taken pair by pair.
-
-    python -m tests.benchmarks                 # everything, about ten minutes; the machine should be idle
-    python -m tests.benchmarks forward memory  # some parts
-    ASEDIFF_PEERS_PYTHON=/path/to/python python -m tests.benchmarks peers   # an environment with jax and jax-md
-"""
+"""Measures the fused engine: forward and gradient speed beside LAMMPS, an epoch, g(r), and a large system."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from asediff import (
@@ -40,7 +27,6 @@ from asediff import (
 from asediff.adjoints import Adjoint
 from asediff.fitting.api import FitJob
 from asediff.fitting.diffsim import _Descent
-from asediff.fitting.result import versions
 from asediff.kernels.cpu import set_num_threads
 from tests.benchmarks.fluid import (
     CELLS,
@@ -128,9 +114,9 @@ def gradient(repeats: int, sizes: Sequence[int] = (256, 864, 6912)) -> Rows:
     """(forward + backward) / forward with T = 120 and an RDF loss on 6 frames, 100 bins."""
     rows = []
     adjoints: dict[str, Adjoint] = {
-        "every state kept": CheckpointAdjoint(every=1),
-        "reversible": ReversibleAdjoint(),
-        "checkpoint": CheckpointAdjoint(),
+        "every state kept (default)": ReversibleAdjoint(),
+        "stepped back": ReversibleAdjoint(keep=0),
+        "sqrt(T) checkpoints": CheckpointAdjoint(every=11),
     }
     for n in sizes:
         system = equilibrated(n)
@@ -202,46 +188,11 @@ def distances(repeats: int) -> Rows:
 
 
 def resident_mb() -> float:
-    """Peak resident memory of this process so far, MB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def peak_of_gradient(n_atoms: int, steps: int, adjoint: str) -> float:
-    """Peak memory above imports and compiled code, MB, of one gradient with 6 frames; for a process of its own."""
-    chosen: Adjoint = ReversibleAdjoint() if adjoint == "reversible" else CheckpointAdjoint()
-    set_num_threads(1)
-    system = equilibrated(n_atoms)
-    rdf = RDF(2.5, 100)
-    small = system.to()
-    gradient_seconds(small, chosen, rdf, 12)
-    before = resident_mb()
-    gradient_seconds(system, chosen, rdf, steps)
-    return resident_mb() - before
-
-
-def total_memory(n_atoms: int, steps: int, adjoint: str) -> dict[str, float]:
-    """Peak memory of the gradient in a process of its own: above a 12-step gradient, and above bare imports, MB."""
-    code = (
-        "import sys, torch; import asediff; import asediff.kernels.cpu\n"
-        "from tests.benchmarks import engine\n"
-        "base = engine.resident_mb()\n"
-        f"extra = engine.peak_of_gradient({n_atoms}, {steps}, {adjoint!r})\n"
-        "print(base, extra, engine.resident_mb())\n"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    base, extra, peak = (float(x) for x in out.split()[-3:])
-    return {"above imports MB": peak - base, "above a 12-step gradient MB": extra, "peak MB": peak}
-
-
-def memory(repeats: int) -> Rows:
-    """Peak memory of a gradient at N = 864 against the number of steps."""
-    return [
-        {"n_atoms": 864, "adjoint": adjoint, "steps": steps} | total_memory(864, steps, adjoint)
-        for adjoint in ("reversible", "checkpoint")
-        for steps in (120, 1200, 6000, 20_004)
-    ]
+    """Peak resident memory of this process so far, MB (Linux; `getrusage` would count the parent's at the fork)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) / 1024
+    raise RuntimeError("/proc/self/status: no line VmHWM; measure memory on Linux")
 
 
 def large(repeats: int) -> Rows:
@@ -261,116 +212,3 @@ def large(repeats: int) -> Rows:
             }
         )
     return rows
-
-
-def peers(repeats: int) -> Rows:
-    """The same gradient in JAX-MD, in the environment that ASEDIFF_PEERS_PYTHON names, in turn with asediff."""
-    python = os.environ.get("ASEDIFF_PEERS_PYTHON")
-    if not python:
-        return []
-    rows = []
-    script = Path(__file__).with_name("peer_jaxmd.py")
-    set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for n, kind in ((864, "lj"), (256, "neural")):
-            system = equilibrated(n)
-            file = Path(folder) / f"{n}.npz"
-            np.savez(
-                file, x=system.positions % system.cell[0, 0, 0], v=system.velocities, box=float(system.cell[0, 0, 0])
-            )
-            out = subprocess.run(
-                ["taskset", "-c", "0", python, str(script), str(file), kind, str(repeats)],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            theirs = json.loads(out.splitlines()[-1])
-            if kind == "lj":
-                ours = median(
-                    gradient_seconds(system, ReversibleAdjoint(), RDF(2.5, 100))[1] for _ in range(2 + repeats)
-                )
-            else:
-                ours = _neural_gradient(system, repeats)
-            rows.append(
-                {
-                    "n_atoms": n,
-                    "potential": kind,
-                    "JAX-MD variant": theirs["variant"],
-                    "JAX-MD s": theirs["seconds"],
-                    "asediff s": ours,
-                    "ratio": theirs["seconds"] / ours,
-                    "JAX-MD compile s": theirs["compile"],
-                }
-            )
-    return rows
-
-
-def _neural_gradient(system: System, repeats: int) -> float:
-    neural = PairPotential(NeuralRadial(2.5) + Repulsion(0.4, 0.9, 10), 2.5)
-    rdf = RDF(2.5, 100)
-
-    def both() -> None:
-        trajectory = simulate(system, neural, integrator(), HORIZON, save_every=20, skin=SKIN)
-        (rdf(trajectory) - 1.0).square().mean().backward()
-
-    both()
-    return median(clock(both) for _ in range(2 + repeats))
-
-
-PARTS: dict[str, Callable[[int], Rows]] = {
-    "forward": forward,
-    "gradient": gradient,
-    "epoch": epoch,
-    "distances": distances,
-    "memory": memory,
-    "large": large,
-    "peers": peers,
-}
-
-
-def processor() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
-
-
-def table(rows: Rows) -> str:
-    """A Markdown table."""
-    if not rows:
-        return "not measured\n"
-    names = list(rows[0])
-
-    def cell(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(cell(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def main(parts: Sequence[str], repeats: int, folder: Path) -> None:
-    """Measure the parts, add them to engine.json in the folder, and write engine.md from it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "engine.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    results["device"] = processor()
-    results["versions"] = versions()
-    for name in parts or PARTS:
-        load = os.getloadavg()[0]
-        results[name] = {"rows": PARTS[name](repeats), "load_before": load, "repeats": repeats}
-        print(f"## {name} (load before: {load:.1f})\n\n{table(results[name]['rows'])}", flush=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
-    text = [
-        "# Engine benchmarks\n",
-        f"`python -m tests.benchmarks` on {results['device']}; "
-        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-        + ". Medians; ratios are taken run by run, the programs in turn. Loads above zero before a part mean that the "
-        "machine was shared.\n",
-    ]
-    for name, work in PARTS.items():
-        if name in results:
-            text.append(f"## {name} (load before: {results[name]['load_before']:.1f})\n")
-            text.append((work.__doc__ or "") + "\n")
-            text.append(table(results[name]["rows"]))
-    (folder / "engine.md").write_text("\n".join(text))

@@ -17,7 +17,7 @@ from asediff.tables import spline_tables, write_tables
 
 CELLS = {256: 4, 864: 6, 6912: 12, 97556: 29}
 """Number of atoms -> fcc cells along an edge; 97,556 stands for 100,000."""
-STEPS = {256: 6000, 864: 2000, 6912: 250, 97556: 20}
+STEPS = {256: 6000, 864: 2000, 6912: 250, 97556: 60}
 TIMESTEP = 0.005
 SKIN = 0.3
 
@@ -65,14 +65,31 @@ def prepare_lammps(system: System, folder: Path, steps: int) -> None:
     (folder / "in.fluid").write_text(INPUT.format(points=points, skin=SKIN, timestep=TIMESTEP, steps=steps))
 
 
-def lammps_steps_per_second(folder: Path, threads: int) -> float:
-    """Speed of one LAMMPS run by its own loop time, start-up not counted."""
+def run_lammps(folder: Path, threads: int) -> str:
+    """What LAMMPS prints in a run of `prepare_lammps`."""
     command = [find_lmp(), "-in", "in.fluid", "-log", "none"]
     if threads > 1:
         command += ["-sf", "omp", "-pk", "omp", str(threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    out = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Loop time of ([\d.eE+-]+) on \d+ procs for (\d+) steps", out)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def _numbers(pattern: str, out: str) -> list[float]:
+    found = re.search(pattern, out)
     if found is None:
-        raise RuntimeError(f"LAMMPS printed no loop time in {folder}:\n{out[-500:]}")
-    return int(found[2]) / float(found[1])
+        raise RuntimeError(f"LAMMPS printed nothing like {pattern!r}:\n{out[-500:]}")
+    return [float(x) for x in found.groups()]
+
+
+def lammps_steps_per_second(folder: Path, threads: int) -> float:
+    """Speed of one LAMMPS run by its own loop time, start-up not counted."""
+    seconds, steps = _numbers(r"Loop time of ([\d.eE+-]+) on \d+ procs for (\d+) steps", run_lammps(folder, threads))
+    return steps / seconds
+
+
+def lammps_list_seconds(folder: Path) -> float:
+    """Mean seconds of a list build of LAMMPS on one thread."""
+    out = run_lammps(folder, 1)
+    (seconds,) = _numbers(r"Neigh\s+\|\s*([\d.eE+-]+)", out)
+    (builds,) = _numbers(r"Neighbor list builds = (\d+)", out)
+    return seconds / builds
