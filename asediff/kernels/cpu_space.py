@@ -21,9 +21,9 @@ FORWARD_ROWS, REVERSE_ROWS = 14, 26
 
 TYPE, SLOT_OF, NEW_SLOT, BIN, SHIFT = range(5)
 ORDER, NEW_ORDER, OLD_SLOT, OWN_ENTRY, OWN_BIN, LOWER, LENGTH, NEAR_LOWER, NEAR_LENGTH, ATOM_ROWS = range(7, 17)
-"""Rows of `atoms`. By atom: type, slot, new slot, bin, whole cells that wrap it. By slot: atom, new atom and its old slot,
-its own entry and that entry's padded bin, how many of its neighbor row's entries come before its own, and how many there are; the
-same of the row's entries within the cutoff."""
+"""Rows of `atoms`. By atom: type, slot, new slot, bin, whole cells that wrap it. By slot: atom, new atom and its old
+slot, its own entry and that entry's padded bin, how many of its neighbor row's entries come before its own, and how
+many there are; the same of the row's entries within the cutoff."""
 
 POSITION, WEIGHT, DISPLACEMENT = 0, 3, 6
 """Rows of `images`: position, field of a sweep, position minus that of the owner."""

@@ -145,6 +145,15 @@ def test_two_parameters_are_found_by_reweighting_and_relative_entropy(method):
     assert abs(found.sigma.item() - 1.0) < 0.002
 
 
+@pytest.mark.parametrize(
+    "method", [IHNC(ENGINE, 1, cutoff=2.0), RelativeEntropy(ENGINE, 1, inner_steps=1, pretraining=None)]
+)
+def test_methods_that_do_not_fit_the_pressure_say_so(method):
+    point = dataclasses.replace(dilute_point(lennard_jones()), pressure=0.1)
+    result = run(shallower(lennard_jones()), point, method)
+    assert any("does not fit the pressure" in note for note in result.notes)
+
+
 def test_stops_within_noise_and_keeps_what_it_found():
     point = dilute_point(lennard_jones())
     exact = shallower(lennard_jones(), factor=1.0)
