@@ -20,8 +20,9 @@ from asediff.config.resolve import resolve
 from asediff.engines import TorchEngine
 from asediff.export import ExportedEngine, verified
 from asediff.fitting.api import CHECKPOINT, fit, validate
-from asediff.fitting.histograms import FrameStatistics, Sample
+from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.result import FitResult
+from asediff.fitting.samples import Sample
 from asediff.lammps import LammpsRun, find_lmp
 from asediff.report import Evidence, deviation_rows, write_report
 from asediff.targets import StatePoint

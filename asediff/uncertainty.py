@@ -21,7 +21,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asediff.fitting.histograms import FrameStatistics, PairFunction, Sample
+from asediff.fitting.averages import PairFunction
+from asediff.fitting.histograms import FrameStatistics
+from asediff.fitting.samples import Sample
 from asediff.potentials.pair import PairPotential
 
 FloatArray = NDArray[np.float64]

@@ -1,8 +1,9 @@
 """Methods that change a potential until it meets its targets, and the verb `fit` that runs them."""
 
 from asediff.fitting.api import FitJob, Method, fit, validate
+from asediff.fitting.averages import Statistics
 from asediff.fitting.diffsim import DiffSim
-from asediff.fitting.histograms import FrameStatistics, Statistics, sample
+from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.ibi import (
     IBI,
     Extrapolate,
@@ -20,6 +21,7 @@ from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.relative_entropy import RelativeEntropy
 from asediff.fitting.result import FitResult
 from asediff.fitting.reweighting import ExactWeights, LinearResponse, Reweighting
+from asediff.fitting.samples import sample
 from asediff.fitting.tabulated import PowerCore
 
 __all__ = [

@@ -8,105 +8,18 @@ potential (weights w_f ∝ exp(-β ΔU_f)) and its derivative dA/du = -β (<A n>
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from asediff.engines import DiluteEngine, Engine
+from asediff.fitting.averages import Averages, PairFunction, Response, Statistics
 from asediff.kernels.cpu_rdf import pair_histograms
-from asediff.measurement import Measurement
-from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential, pair_name
+from asediff.potentials.pair import PairPotential
 from asediff.potentials.truncation import value_and_slope
-from asediff.system import System
 from asediff.targets import StatePoint, block_average_error
 from asediff.trajectory import Trajectory
-
-PairFunction = Callable[[Tensor, str], Tensor]
-"""Values at distances r `(n,)` for a named pair: u(r) `(n,)`, or M basis functions `(n, M)`."""
-
-
-def target_pair(observable: RDF) -> str:
-    """Name of the potential that a g(r) belongs to: `all`, or such as `Ar-Kr`."""
-    return "all" if observable.pair is None else pair_name(*observable.pair)
-
-
-def potential_curve(potential: PairPotential, kT: float) -> PairFunction:
-    """u(r) of a potential as a `PairFunction`, differentiable in its parameters."""
-    return lambda r, pair: potential.function(r, pair, kT)
-
-
-@dataclass(frozen=True, eq=False)
-class Averages:
-    """Averages under a potential.
-
-    Attributes:
-        values: one tensor per target of the state point.
-        pressure: energy/length³.
-        efficiency: effective number of frames divided by their number, exp(-Σ w ln w)/F.
-    """
-
-    values: tuple[Tensor, ...]
-    pressure: Tensor
-    efficiency: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Response:
-    """Derivatives of averages with respect to the amplitudes of M functions added to u(r).
-
-    Attributes:
-        values: `(n_values, M)` per target.
-        pressure: `(M,)`, energy/length³ per energy.
-    """
-
-    values: tuple[Tensor, ...]
-    pressure: Tensor
-
-
-class Statistics(ABC):
-    """What a run at one state point says about potentials close to the one that it used."""
-
-    state_point: StatePoint
-
-    @abstractmethod
-    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
-        """Averages under another potential, differentiable in the parameters of u.
-
-        Args:
-            u: the other potential.
-            linear: first order in its change, <A> - β (<A ΔU> - <A><ΔU>), in place of exact weights: less exact close
-                to the run's potential, but not ruined by few effective frames far from it.
-        """
-
-    @abstractmethod
-    def change(self, u: PairFunction) -> Tensor:
-        """β [u(r) - u_0(r)] at the distances that the run visited, `(n,)`."""
-
-    @abstractmethod
-    def response(self, basis: PairFunction) -> Response:
-        """Derivatives of the averages at the potential of the run."""
-
-    @abstractmethod
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """Mean energy of u in the run's ensemble, `()`; differentiable in u."""
-
-    @abstractmethod
-    def covariance(self, basis: PairFunction) -> Tensor:
-        """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
-
-    @abstractmethod
-    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
-        """ln of the configuration integral of u over that of the run's potential, `()`; linear: to second order."""
-
-    @property
-    @abstractmethod
-    def independent_frames(self) -> float:
-        """Number of frames, divided by their statistical inefficiency."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,122 +205,6 @@ class FrameStatistics(Statistics):
         return max(1.0, self.n_frames / max(1.0, ratio))
 
 
-@dataclass(frozen=True, eq=False)
-class DiluteStatistics(Statistics):
-    """Closed form at zero density: g = exp(-βu), dg_a/du_b = -β g_a δ_ab, every weight 1.
-
-    Attributes:
-        state_point: condition and targets.
-        g: per target, g(r) of the potential that was measured.
-    """
-
-    state_point: StatePoint
-    g: tuple[Tensor, ...]
-
-    @property
-    def beta(self) -> float:
-        """1/kT."""
-        return 1.0 / float(self.state_point.kT)
-
-    def _places(self) -> list[tuple[Tensor, str, Tensor, Tensor]]:
-        """Bin centres, pair, g(r) and mean numbers of pairs of an ideal gas in the bins, per target."""
-        places = []
-        for target, g in zip(self.state_point.targets, self.g, strict=True):
-            observable = target.observable
-            assert isinstance(observable, RDF)
-            ideal = ideal_counts(observable, self.state_point.system)
-            places.append((observable.centers, target_pair(observable), g, ideal))
-        return places
-
-    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
-        """See `Statistics.averages`."""
-        if linear:
-            values = tuple(g - torch.where(g > 0, g * c, 0.0) for (_, _, g, _), c in self._changes(u))
-        else:
-            values = tuple(torch.exp(-self.beta * u(r, name)) for r, name, _, _ in self._places())
-        pressure = torch.tensor(self.state_point.density / self.beta, dtype=torch.float64)
-        return Averages(values, pressure, torch.ones((), dtype=torch.float64))
-
-    def _changes(self, u: PairFunction) -> list[tuple[tuple[Tensor, str, Tensor, Tensor], Tensor]]:
-        places = self._places()
-        return [(p, self.beta * u(p[0], p[1]) + p[2].clamp_min(1e-300).log()) for p in places]
-
-    def change(self, u: PairFunction) -> Tensor:
-        """See `Statistics.change`; where g exceeds 0.01."""
-        return torch.cat([change[place[2] > 0.01] for place, change in self._changes(u)])
-
-    def response(self, basis: PairFunction) -> Response:
-        """See `Statistics.response`."""
-        values = []
-        for r, name, g, _ in self._places():
-            values.append(-self.beta * g[:, None] * basis(r, name))
-        return Response(tuple(values), torch.zeros(values[0].shape[1], dtype=torch.float64))
-
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """See `Statistics.mean_energy`."""
-        total = torch.zeros((), dtype=torch.float64)
-        for r, name, g, ideal in self._places():
-            total = total + (ideal * g) @ u(r, name)
-        return total
-
-    def covariance(self, basis: PairFunction) -> Tensor:
-        """See `Statistics.covariance`; numbers of pairs are Poisson variables here."""
-        total = torch.zeros((), dtype=torch.float64)
-        for r, name, g, ideal in self._places():
-            b = basis(r, name)
-            total = total + b.T @ ((ideal * g)[:, None] * b)
-        return total
-
-    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
-        """See `Statistics.log_partition`."""
-        total = torch.zeros((), dtype=torch.float64)
-        for (r, name, g, ideal), change in self._changes(u):
-            factor = torch.where(g > 0, g * (0.5 * change - 1.0) * change, 0.0)
-            total = total + ideal @ (factor if linear else torch.exp(-self.beta * u(r, name)) - g)
-        return total
-
-    @property
-    def independent_frames(self) -> float:
-        """Infinite: there is no noise."""
-        return float("inf")
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One run at one state point: what it measured, and what it says about nearby potentials."""
-
-    measurement: Measurement
-    statistics: Statistics
-
-    @property
-    def final(self) -> System | None:
-        """The state that the run ended in."""
-        trajectory = self.measurement.trajectory
-        return None if trajectory is None else trajectory.system
-
-
-def sample(
-    engine: Engine,
-    potential: PairPotential,
-    state_point: StatePoint,
-    *,
-    seed: int,
-    start: System | None = None,
-    bins: int = 400,
-) -> Sample:
-    """Run an engine and keep the pair histograms of its frames.
-
-    Raises:
-        ValueError: the engine returns no frames and is not the dilute limit.
-    """
-    measurement = engine.measure(potential, state_point, seed=seed, start=start)
-    if isinstance(engine, DiluteEngine):
-        return Sample(measurement, DiluteStatistics(state_point, measurement.values))
-    if measurement.trajectory is None:
-        raise ValueError(f"engine: {type(engine).__name__} returns no frames, so there is nothing to reweight")
-    return Sample(measurement, FrameStatistics.of(measurement.trajectory, potential, state_point, bins=bins))
-
-
 def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> Tensor:
     """Numbers of pairs of each kind between 0 and the cutoff, `(n_frames, n_names, bins)` float64."""
     system = trajectory.system
@@ -426,9 +223,3 @@ def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> 
         lower=0.0, upper=potential.cutoff, bins=bins,
     )  # fmt: skip
     return counts[:, 0].to(torch.float64)
-
-
-def ideal_counts(observable: RDF, system: System) -> Tensor:
-    """Mean number of pairs in each bin where g(r) = 1, `(bins,)`."""
-    ones = torch.ones(1, observable.bins, dtype=torch.float64)
-    return 1.0 / observable.from_counts(ones, system)[0]

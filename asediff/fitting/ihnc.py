@@ -10,8 +10,8 @@ from scipy.fft import dst
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.histograms import Sample
 from asediff.fitting.iterations import Iterations
+from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import (
     Core,
     FloatArray,

@@ -11,7 +11,7 @@ import torch
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob
-from asediff.fitting.histograms import Sample, sample
+from asediff.fitting.samples import Sample, sample
 from asediff.measurement import Measurement, deviation
 from asediff.observables import RDF
 from asediff.simulate import InstabilityError

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.histograms import PairFunction, Sample, ideal_counts
+from asediff.fitting.averages import PairFunction, ideal_counts
 from asediff.fitting.iterations import Iterations, comparison
+from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import (
     Core,
     FloatArray,

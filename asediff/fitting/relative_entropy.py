@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from asediff.fitting.api import FitJob
-from asediff.fitting.histograms import PairFunction, Statistics, count_pairs, ideal_counts, target_pair
+from asediff.fitting.averages import PairFunction, Statistics, ideal_counts, target_pair
+from asediff.fitting.histograms import count_pairs
 from asediff.fitting.reweighting import Objective, ReweightedMethod
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential

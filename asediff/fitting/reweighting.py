@@ -19,9 +19,11 @@ from torch import Tensor
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.histograms import Averages, FrameStatistics, PairFunction, Sample, Statistics, potential_curve
+from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
+from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.iterations import Iterations
 from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.fitting.samples import Sample
 from asediff.potentials.pair import PairPotential
 from asediff.targets import StatePoint
 from asediff.trajectory import Trajectory

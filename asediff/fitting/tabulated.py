@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asediff.fitting.histograms import PairFunction, target_pair
+from asediff.fitting.averages import PairFunction, target_pair
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import TabulatedRadial

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from asediff.engines import LammpsEngine, TorchEngine
-from asediff.fitting.histograms import FrameStatistics, ideal_counts, potential_curve, sample
+from asediff.fitting.averages import ideal_counts, potential_curve
+from asediff.fitting.histograms import FrameStatistics
+from asediff.fitting.samples import sample
 from asediff.lattices import fcc, mixture
 from asediff.observables import RDF
 from asediff.observables.pressure import Pressure

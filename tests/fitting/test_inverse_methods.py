@@ -22,9 +22,9 @@ from asediff.fitting import (
     VotcaUpdate,
     fit,
 )
-from asediff.fitting.histograms import sample
 from asediff.fitting.iterations import undersampled
 from asediff.fitting.newton import NewtonProblem
+from asediff.fitting.samples import sample
 from asediff.fitting.tabulated import pair_targets, table_basis
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted
