@@ -84,8 +84,9 @@ def stop(space, chain, places, rates, step_number, phase, status, rank, n_thread
 @inner()
 def _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Positions, velocities and the three energies of a frame."""
-    write(space, X, record.frame_positions, frame, begin, first, last)
-    write(space, V, record.frame_velocities, frame, begin, first, last)
+    meet(space.control, n_threads)
+    write(space, X, record.frame_positions, frame, begin, rank, n_threads)
+    write(space, V, record.frame_velocities, frame, begin, rank, n_threads)
     space.partial[rank, 4:12] = 0.0
     sum_energy(space, first, last, space.partial[rank, 4:11])
     space.partial[rank, 11] = twice_kinetic(space.state, first, last)
@@ -105,12 +106,14 @@ def _save_frame(space, step, places, rates, record, frame, begin, system, first,
 
 
 @inner()
-def _save_snapshot(space, places, rates, record, index, begin, system, first, last, rank):  # type: ignore[no-untyped-def]
-    write(space, X, record.snapshot_positions, index, begin, first, last)
-    write(space, V, record.snapshot_velocities, index, begin, first, last)
+def _save_snapshot(space, places, rates, record, index, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
+    meet(space.control, n_threads)
+    write(space, X, record.snapshot_positions, index, begin, rank, n_threads)
+    write(space, V, record.snapshot_velocities, index, begin, rank, n_threads)
     if rank == 0:
         record.snapshot_chain[index, system, 0, :] = places
         record.snapshot_chain[index, system, 1, :] = rates
+    meet(space.control, n_threads)
 
 
 @inner()
@@ -141,7 +144,7 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
         kinetic = 0.0
         if not drifted:
             if start == 0 and snapshot_every >= 0:
-                _save_snapshot(space, places, rates, record, 0, begin, system, first, last, rank)
+                _save_snapshot(space, places, rates, record, 0, begin, system, rank, n_threads)
             moved, _ = check_moved(space, first, last, rank, n_threads)
             if (moved > 0 or space.control[LIST_VALID] == 0) and not rebuild(space, rank, n_threads):
                 stop(space, chain, places, rates, start, 0, TOO_SHORT, rank, n_threads)
@@ -184,7 +187,7 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
                 _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads)
             if snapshot_every > 0 and (n + 1) % snapshot_every == 0:
                 index = (n + 1) // snapshot_every
-                _save_snapshot(space, places, rates, record, index, begin, system, first, last, rank)
+                _save_snapshot(space, places, rates, record, index, begin, system, rank, n_threads)
         stop(space, chain, places, rates, n_steps, 0, DONE, rank, n_threads)
 
     return run_forward

@@ -154,19 +154,20 @@ def sum_energy(space, first, last, sums):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def sum_reverse(space, first, last, row_of_gradient, table_gradient, kept):  # type: ignore[no-untyped-def]
-    """One sweep of the reverse pass with the field in the rows WEIGHT of `space.images`, together with the forces.
+def sum_reverse(space, first, last, row_of_gradient, table_gradient, forces, kept):  # type: ignore[no-untyped-def]
+    """One sweep of the reverse pass with the field in the rows WEIGHT of `space.images`.
 
     Args:
-        space: images and rows; forces are written to the rows FORCE.
+        space: images and rows.
         first: first slot.
         last: last slot + 1.
         row_of_gradient: the first of three rows of the state that get dL/dx added.
         table_gradient: like `space.table`, float64; gets dL/db0, dL/db1, dL/db2 added.
+        forces: write the forces to the rows FORCE as well.
         kept: whether `sum_forces` has kept the entries within the cutoff of these positions.
     """
     constants = _constants(space)
-    zero, inverse = constants[0], constants[2]
+    zero, inverse, top = constants[0], constants[2], constants[3]
     image, table, state = space.images, space.table, space.state
     rows = space.near if kept else space.rows
     lowers, lengths = space.atoms[LOWER], space.atoms[LENGTH]
@@ -183,7 +184,8 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient, kept):  # t
         px, py, pz = splat(image[3, own]), splat(image[4, own]), splat(image[5, own])
         fx, fy, fz, gx, gy, gz = zero, zero, zero, zero, zero, zero
         row = rows[slot]
-        count, lower = lengths[slot], lowers[slot]
+        count, lower, found = lengths[slot], lowers[slot], 0
+        itself = splat_index(own, zero)
         for k in range(0, count, width):
             entry = load_index(row, k, zero)
             j, dx, dy, dz, s = _separate(image, entry, x, y, z, constants)
@@ -197,17 +199,20 @@ def sum_reverse(space, first, last, row_of_gradient, table_gradient, kept):  # t
             steepness = (slope + bend) * inverse
             steepness = select(place < zero, zero, steepness)
             along = (steepness + steepness) * push
-            fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
+            if forces:
+                fx, fy, fz = fx + a * dx, fy + a * dy, fz + a * dz
             gx, gy, gz = gx + (a * wx + along * dx), gy + (a * wy + along * dy), gz + (a * wz + along * dz)
             if k + width > lower:
-                store(pushes, k, push)
-                store(fractions, k, t)
-                store(intervals, k, interval)
-        space.state[FORCE, slot] = total(fx)
-        space.state[FORCE + 1, slot] = total(fy)
-        space.state[FORCE + 2, slot] = total(fz)
+                upper = (j > itself) & (place < top)
+                compress(fractions, found, t, upper)
+                compress(intervals, found, interval, upper)
+                found += compress(pushes, found, push, upper)
+        if forces:
+            state[FORCE, slot] = total(fx)
+            state[FORCE + 1, slot] = total(fy)
+            state[FORCE + 2, slot] = total(fz)
         state[row_of_gradient, slot] += total(gx)
         state[row_of_gradient + 1, slot] += total(gy)
         state[row_of_gradient + 2, slot] += total(gz)
-        for k in range(lower, count):
+        for k in range(found):
             add_powers(table_gradient, intervals[k], pushes[k], fractions[k])

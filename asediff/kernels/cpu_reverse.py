@@ -39,17 +39,18 @@ from asediff.kernels.cpu_space import (
 )
 from asediff.kernels.cpu_step import (
     add,
+    apply_pull,
+    chain_sums,
     check_moved,
     combine,
-    dot,
+    field_of_kicks,
     half_chain,
-    kicks,
     multiply,
+    pull_drift,
     read,
     refresh,
     reverse_half_chain,
     team_sum,
-    twice_kinetic,
 )
 from asediff.kernels.cpu_team import inner, meet, share
 
@@ -104,25 +105,54 @@ def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def _sweep(space, half, table_gradient, first, last, rank, n_threads, both, kept):  # type: ignore[no-untyped-def]
-    """Pull the half kicks at these positions back: dL/dx, the table's gradient, and the forces.
-
-    `both`: the last half kick of step n and the first of step n + 1, or the latter alone. `kept`: see `sum_reverse`.
-    """
-    kicks(space.state, half, 1.0 if both else 0.0, first, last)
+def _sweep(space, table_gradient, first, last, rank, n_threads, forces, kept):  # type: ignore[no-untyped-def]
+    """Pull the half kicks in the field W back: dL/dx and the table's gradient. `forces`, `kept`: see `sum_reverse`."""
     meet(space.control, n_threads)
     fill_images(space.state, W, space.images, WEIGHT, space.entries, space.control, rank, n_threads)
     meet(space.control, n_threads)
-    sum_reverse(space, first, last, GX, table_gradient, kept)
+    sum_reverse(space, first, last, GX, table_gradient, forces, kept)
+
+
+class _Pull(NamedTuple):
+    """Chain updates on their way back through velocities and dL/dv, gathered to be applied in one pass.
+
+    Attributes:
+        kinetic: sum of m v² over all atoms, as if applied; like the next.
+        overlap: sum of dL/dv . v.
+        slow: v is to be multiplied by.
+        scale: dL/dv is to be multiplied by, and then
+        beta: to get beta m v added, with the v that is stored.
+    """
+
+    kinetic: float
+    overlap: float
+    slow: float
+    scale: float
+    beta: float
 
 
 @inner()
-def _chain_sums(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
-    """Sums of m v² and dL/dv . v over all atoms."""
-    space.partial[rank, 2] = twice_kinetic(space.state, first, last)
-    space.partial[rank, 3] = dot(space.state, GV, V, first, last)
+def _begin_pull(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """A pull that changes nothing yet."""
+    space.partial[rank, 2], space.partial[rank, 3] = chain_sums(space.state, first, last)
     meet(space.control, n_threads)
-    return team_sum(space.partial, 2, n_threads), team_sum(space.partial, 3, n_threads)
+    return _Pull(team_sum(space.partial, 2, n_threads), team_sum(space.partial, 3, n_threads), 1.0, 1.0, 0.0)
+
+
+@inner()
+def _undo_half_chain(pull, step, places, rates):  # type: ignore[no-untyped-def]
+    """Velocities and chain as before a half chain update."""
+    slow = half_chain(places, rates, step, pull.kinetic, -0.5 * step.timestep)
+    return _Pull(pull.kinetic * slow * slow, pull.overlap * slow, pull.slow * slow, pull.scale, pull.beta)
+
+
+@inner()
+def _pull_half_chain(pull, step, rates, by_places, by_rates):  # type: ignore[no-untyped-def]
+    """dL/dv through one half chain update; velocities and rates are those before it."""
+    half = 0.5 * step.timestep
+    scale, beta = reverse_half_chain(rates, step, pull.kinetic, half, by_places, by_rates, pull.overlap)
+    overlap = scale * pull.overlap + beta * pull.kinetic
+    return _Pull(pull.kinetic, overlap, pull.slow, scale * pull.scale, scale * pull.beta + beta * pull.slow)
 
 
 @inner()
@@ -143,31 +173,12 @@ def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-unt
 def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
     """dL/dv from before the last half kick to after the first one."""
     dt = step.timestep
-    state = space.state
     if step.kind == LANGEVIN:
-        add(state, GV, 0.5 * dt, GX, first, last)
-        multiply(state, GV, step.decay, first, last)
-        add(state, GV, 0.5 * dt, GX, first, last)
+        add(space.state, GV, 0.5 * dt, GX, first, last)
+        multiply(space.state, GV, step.decay, first, last)
+        pull_drift(space.state, 0.5 * dt, first, last)
     else:
-        add(state, GV, dt, GX, first, last)
-    for c in range(3):
-        state[KICK + c, first:last] = state[GV + c, first:last]
-
-
-@inner()
-def _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
-    """dL/dv through one half chain update; velocities and rates are those before it. Returns dL/dv . v there."""
-    scale, beta = reverse_half_chain(rates, step, kinetic, 0.5 * step.timestep, by_places, by_rates, overlap)
-    combine(space.state, GV, scale, beta, V, MASS, first, last)
-    return scale * overlap + beta * kinetic
-
-
-@inner()
-def _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last):  # type: ignore[no-untyped-def]
-    """Velocities and chain before a half chain update; returns the sums of `_chain_sums` there."""
-    scale = half_chain(places, rates, step, kinetic, -0.5 * step.timestep)
-    multiply(space.state, V, scale, first, last)
-    return kinetic * scale * scale, overlap * scale
+        pull_drift(space.state, dt, first, last)
 
 
 def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
@@ -198,15 +209,17 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
         by_places, by_rates = by_chain[0].copy(), by_chain[1].copy()
         start, pending = space.control[STEP], space.control[PHASE] == PENDING
         status, n = DONE, start
-        kinetic, overlap = 0.0, 0.0
+        pull = _Pull(0.0, 0.0, 1.0, 1.0, 0.0)
         for n in range(start, plan.low - 1, -1):
             if n == plan.low and n > 0:
                 break
             loaded = not plan.backwards or (pending and n % plan.every == 0)
             if loaded:
                 index = (n - plan.base) // plan.every
-                read(space, X, tape.positions, index, begin, first, last, added=False)
-                read(space, V, tape.velocities, index, begin, first, last, added=False)
+                meet(space.control, n_threads)
+                read(space, X, tape.positions, index, begin, rank, n_threads, added=False)
+                read(space, V, tape.velocities, index, begin, rank, n_threads, added=False)
+                meet(space.control, n_threads)
                 places[:] = tape.chain[index, system, 0]
                 rates[:] = tape.chain[index, system, 1]
             if not ready(space, first, last, rank, n_threads):
@@ -217,26 +230,32 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
                 if not loaded:
                     sum_forces(space, first, last, keep=True)
                     combine(space.state, V, 1.0, -half, FORCE, INVERSE_MASS, first, last)
-                kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
+                pull = _begin_pull(space, first, last, rank, n_threads)
                 if not loaded:
-                    kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
-                overlap = _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
+                    pull = _undo_half_chain(pull, step, places, rates)
+                pull = _pull_half_chain(pull, step, rates, by_places, by_rates)
+            saved = n % plan.save_every == 0
+            if thermostatted and (n == 0 or saved):
+                apply_pull(space.state, pull.slow, pull.scale, pull.beta, half, first, last)
             if n == 0:
-                _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=False, kept=kept)
+                field_of_kicks(space.state, half, 0.0, first, last)
+                _sweep(space, table_gradients[rank], first, last, rank, n_threads, forces=False, kept=kept)
                 break
-            summed = pending
-            if n % plan.save_every == 0:
-                summed = False
+            if saved:
                 frame = n // plan.save_every - 1
-                read(space, GX, tape.by_frame_positions, frame, begin, first, last, added=True)
-                read(space, GV, tape.by_frame_velocities, frame, begin, first, last, added=True)
+                meet(space.control, n_threads)
+                read(space, GX, tape.by_frame_positions, frame, begin, rank, n_threads, added=True)
+                read(space, GV, tape.by_frame_velocities, frame, begin, rank, n_threads, added=True)
+                meet(space.control, n_threads)
             if thermostatted:
-                if not summed:
-                    meet(space.control, n_threads)
-                    kinetic, overlap = _chain_sums(space, first, last, rank, n_threads)
-                kinetic, overlap = _undo_half_chain(space, step, places, rates, kinetic, overlap, first, last)
-                _pull_half_chain(space, step, rates, by_places, by_rates, kinetic, overlap, first, last)
-            _sweep(space, half, table_gradients[rank], first, last, rank, n_threads, both=True, kept=kept)
+                if saved or not pending:
+                    pull = _begin_pull(space, first, last, rank, n_threads)
+                pull = _undo_half_chain(pull, step, places, rates)
+                pull = _pull_half_chain(pull, step, rates, by_places, by_rates)
+                apply_pull(space.state, pull.slow, pull.scale, pull.beta, half, first, last)
+            else:
+                field_of_kicks(space.state, half, 1.0, first, last)
+            _sweep(space, table_gradients[rank], first, last, rank, n_threads, forces=plan.backwards, kept=kept)
             if plan.backwards:
                 kicked = pending and not loaded and not thermostatted
                 _step_back(space, step, kicked, step.first_step + n - 1, first, last)

@@ -10,8 +10,23 @@ from typing import NamedTuple
 import numpy as np
 
 from asediff.kernels.arrays import Array
-from asediff.kernels.cpu_space import CUTOFF, GV, INVERSE_MASS, KICK, MASS, ORDER, RADIUS, REFERENCE, SKIN, V, W, X
-from asediff.kernels.cpu_team import inner, meet
+from asediff.kernels.cpu_simd import LANES
+from asediff.kernels.cpu_space import (
+    CUTOFF,
+    GV,
+    GX,
+    INVERSE_MASS,
+    KICK,
+    MASS,
+    RADIUS,
+    REFERENCE,
+    SKIN,
+    SLOT_OF,
+    V,
+    W,
+    X,
+)
+from asediff.kernels.cpu_team import inner, meet, share
 from asediff.kernels.noise import philox_normal_scalar
 
 FAST = {"reassoc", "contract", "nsz"}
@@ -163,14 +178,16 @@ def twice_kinetic(state, first, last):  # type: ignore[no-untyped-def]
 
 
 @inner(fastmath=FAST)
-def dot(state, left, right, first, last):  # type: ignore[no-untyped-def]
-    """Sum over slots of the products of two fields (three rows of the state each)."""
-    result = 0.0
+def chain_sums(state, first, last):  # type: ignore[no-untyped-def]
+    """Sums over slots of m v² and of dL/dv . v."""
+    squares, products = 0.0, 0.0
+    mass = state[MASS]
     for c in range(3):
-        a, b = state[left + c], state[right + c]
+        v, g = state[V + c], state[GV + c]
         for k in range(first, last):
-            result += a[k] * b[k]
-    return result
+            squares += mass[k] * v[k] * v[k]
+            products += g[k] * v[k]
+    return squares, products
 
 
 @inner(fastmath=FAST)
@@ -205,14 +222,41 @@ def combine(state, row, scale, factor, other, weight, first, last):  # type: ign
 
 
 @inner(fastmath=FAST)
-def kicks(state, half, factor, first, last):  # type: ignore[no-untyped-def]
-    """The field of a sweep from both half kicks: W = half / m (KICK + factor GV)."""
+def field_of_kicks(state, half, factor, first, last):  # type: ignore[no-untyped-def]
+    """The field of a sweep from both half kicks: W = half / m (KICK + factor dL/dv)."""
     h, q = state.dtype.type(half), state.dtype.type(factor)
     inverse_mass = state[INVERSE_MASS]
     for c in range(3):
         w, kick, gradient = state[W + c], state[KICK + c], state[GV + c]
         for k in range(first, last):
             w[k] = h * inverse_mass[k] * (kick[k] + q * gradient[k])
+
+
+@inner(fastmath=FAST)
+def apply_pull(state, slow, scale, beta, half, first, last):  # type: ignore[no-untyped-def]
+    """In one pass dL/dv = scale dL/dv + beta m v, then v = slow v, and `field_of_kicks` of both."""
+    kind = state.dtype.type
+    h, slow, scale, beta = kind(half), kind(slow), kind(scale), kind(beta)
+    mass, inverse_mass = state[MASS], state[INVERSE_MASS]
+    for c in range(3):
+        w, kick, gradient, v = state[W + c], state[KICK + c], state[GV + c], state[V + c]
+        for k in range(first, last):
+            g = scale * gradient[k] + beta * mass[k] * v[k]
+            w[k] = h * inverse_mass[k] * (kick[k] + g)
+            gradient[k] = g
+            v[k] *= slow
+
+
+@inner(fastmath=FAST)
+def pull_drift(state, dt, first, last):  # type: ignore[no-untyped-def]
+    """dL/dv += dt dL/dx, kept in the rows KICK as well."""
+    q = state.dtype.type(dt)
+    for c in range(3):
+        x, v, kick = state[GX + c], state[GV + c], state[KICK + c]
+        for k in range(first, last):
+            g = v[k] + q * x[k]
+            v[k] = g
+            kick[k] = g
 
 
 @inner()
@@ -261,21 +305,35 @@ def check_moved(space, first, last, rank, n_threads):  # type: ignore[no-untyped
 
 
 @inner()
-def write(space, row, target, index, begin, first, last):  # type: ignore[no-untyped-def]
+def write(space, row, target, index, begin, rank, n_threads):  # type: ignore[no-untyped-def]
     """Three rows of the state to target[index], `(n_atoms_of_all_systems, 3)`, in the order of atoms."""
-    for k in range(first, last):
-        atom = begin + space.atoms[ORDER, k]
-        for c in range(3):
-            target[index, atom, c] = space.state[row + c, k]
+    first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
+    slots = space.atoms[SLOT_OF]
+    x, y, z = space.state[row], space.state[row + 1], space.state[row + 2]
+    here = target[index]
+    for atom in range(first, last):
+        k = slots[atom]
+        here[begin + atom, 0] = x[k]
+        here[begin + atom, 1] = y[k]
+        here[begin + atom, 2] = z[k]
 
 
 @inner()
-def read(space, row, source, index, begin, first, last, added):  # type: ignore[no-untyped-def]
+def read(space, row, source, index, begin, rank, n_threads, added):  # type: ignore[no-untyped-def]
     """Set three rows of the state from source[index], the inverse of `write`; or add to them (`added`)."""
-    for k in range(first, last):
-        atom = begin + space.atoms[ORDER, k]
-        for c in range(3):
-            if added:
-                space.state[row + c, k] += source[index, atom, c]
-            else:
-                space.state[row + c, k] = source[index, atom, c]
+    first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
+    slots = space.atoms[SLOT_OF]
+    x, y, z = space.state[row], space.state[row + 1], space.state[row + 2]
+    here = source[index]
+    if added:
+        for atom in range(first, last):
+            k = slots[atom]
+            x[k] += here[begin + atom, 0]
+            y[k] += here[begin + atom, 1]
+            z[k] += here[begin + atom, 2]
+    else:
+        for atom in range(first, last):
+            k = slots[atom]
+            x[k] = here[begin + atom, 0]
+            y[k] = here[begin + atom, 1]
+            z[k] = here[begin + atom, 2]
