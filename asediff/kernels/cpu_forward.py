@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
-from asediff.kernels.cpu_list import fill_images, rebuild
+from asediff.kernels.cpu_bins import fill_images
+from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
 from asediff.kernels.cpu_space import (

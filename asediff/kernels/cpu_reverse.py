@@ -17,8 +17,9 @@ import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
+from asediff.kernels.cpu_bins import fill_images
 from asediff.kernels.cpu_forward import DONE, TOO_SHORT, stop, update_images
-from asediff.kernels.cpu_list import fill_images, rebuild
+from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_forces, sum_reverse
 from asediff.kernels.cpu_simd import LANES
 from asediff.kernels.cpu_space import (
@@ -26,9 +27,7 @@ from asediff.kernels.cpu_space import (
     GV,
     GX,
     INVERSE_MASS,
-    KICK,
     LIST_VALID,
-    MASS,
     ORDER,
     PHASE,
     STEP,

@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import Array, Batch, PairForces, SplineTables
+from asediff.kernels.cpu_bins import fill_images
 from asediff.kernels.cpu_forward import DONE, TOO_SHORT
-from asediff.kernels.cpu_list import fill_images, rebuild
+from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
 from asediff.kernels.cpu_space import (

@@ -18,6 +18,7 @@ COMPILED = (
     "cpu_simd",
     "cpu_team",
     "cpu_space",
+    "cpu_bins",
     "cpu_list",
     "cpu_pair",
     "cpu_step",
