@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,9 +40,22 @@ class Engine(ABC):
             start: configuration to start from; default the state point's own.
         """
 
+    def scaled(self, factor: float) -> Engine:
+        """The same with `factor` times as many production steps; itself where runs have no length."""
+        return self
+
 
 class TrajectoryEngine(Engine):
     """An engine that moves atoms: equilibration, then production frames."""
+
+    steps: int
+    save_every: int
+
+    def scaled(self, factor: float) -> Engine:
+        """See `Engine.scaled`; whole frames, at least ten of them unless there were fewer before."""
+        frames = self.steps // self.save_every
+        wanted = max(round(factor * frames), min(frames, 10))
+        return replace(self, steps=wanted * self.save_every)  # type: ignore[type-var]
 
     @abstractmethod
     def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import types
@@ -41,7 +42,8 @@ def constructor(cls: type, kind: str, *, omit: Sequence[str] = (), **replaced: t
         omit: arguments that the configuration does not offer.
         replaced: name -> (type, default) where plain data stands for an object, or a default is found automatically.
     """
-    hints = typing.get_type_hints(cls) | typing.get_type_hints(vars(cls)["__init__"])
+    # a dataclass may inherit fields whose types its own module does not name
+    hints = typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else vars(cls)["__init__"])
     described = argument_texts(cls)
     fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
     for name, parameter in inspect.signature(cls).parameters.items():

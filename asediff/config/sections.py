@@ -115,17 +115,17 @@ else:
         Field(discriminator="kind"),
     ]
     SafeUpdateSettings = constructor(SafeUpdate, "safe", omit=("core",))
-    TikhonovSettings = constructor(Tikhonov, "tikhonov")
+    SmoothnessSettings = constructor(Smoothness, "smoothness")
     UpdateSettings = Annotated[
         SafeUpdateSettings | constructor(VotcaUpdate, "votca"),
         Field(discriminator="kind"),
     ]
     RegularizationSettings = Annotated[
-        TikhonovSettings | constructor(TruncatedSVD, "truncated_svd") | constructor(Smoothness, "smoothness"),
+        SmoothnessSettings | constructor(TruncatedSVD, "truncated_svd") | constructor(Tikhonov, "tikhonov"),
         Field(discriminator="kind"),
     ]
     SAMPLING = {"engine": (EngineSettings, TorchSettings)}
-    NEWTON = SAMPLING | {"regularization": (RegularizationSettings, TikhonovSettings)}
+    NEWTON = SAMPLING | {"regularization": (RegularizationSettings, SmoothnessSettings)}
     MethodSettings = Annotated[
         DiffSimSettings
         | constructor(
@@ -144,7 +144,7 @@ else:
         )
         | constructor(IMC, "imc", omit=("core", "cutoff"), **NEWTON)
         | constructor(GaussNewton, "gauss_newton", omit=("core", "cutoff"), **NEWTON)
-        | constructor(IHNC, "ihnc", omit=("core", "cutoff"), **SAMPLING),
+        | constructor(IHNC, "ihnc", omit=("core", "cutoff", "prior_frames"), **NEWTON),
         Field(discriminator="kind"),
     ]
 

@@ -34,13 +34,26 @@ class Iterations:
         job: potential, state points, history and checkpoints.
         engine: samples the potential.
         count: number of iterations.
-        stop_within_noise: end when every target is met within the error bars of the run (and the pressure too).
+        stop_within_noise: end when every target is met within the error bars of the run (and the pressure too); runs
+            shorter than the engine's do not count.
+        growth: see `run_lengths`.
         bins: of the fine histograms.
     """
 
-    def __init__(self, job: FitJob, engine: Engine, count: int, *, stop_within_noise: bool, bins: int = 400) -> None:
-        self.job, self.engine, self.count = job, engine, count
+    def __init__(
+        self,
+        job: FitJob,
+        engine: Engine,
+        count: int,
+        *,
+        stop_within_noise: bool,
+        growth: float = 1.0,
+        bins: int = 400,
+    ) -> None:
+        self.job, self.count = job, count
         self.stop_within_noise, self.bins = stop_within_noise, bins
+        self.factors = run_lengths(count, growth)
+        self.engines = [engine if f == 1.0 else engine.scaled(f) for f in self.factors]
         self.starts: list[System | None] = [None] * len(job.state_points)
         self.before: dict[str, Any] | None = None
         self.done = 0
@@ -52,11 +65,14 @@ class Iterations:
         with job.bar(self.count, self.done) as bar:
             while self.done < self.count:
                 samples = self._samples()
-                row = comparison(job.state_points, [s.measurement for s in samples])
+                measured = [s.measurement for s in samples]
+                _check_histograms(job.state_points, measured)
+                row = comparison(job.state_points, measured)
                 self.starts = [s.final for s in samples]
-                if self.done == 0:
-                    job.notes.extend(undersampled(job.state_points, [s.measurement for s in samples]))
-                if self.stop_within_noise and all_within_noise(job.state_points, [s.measurement for s in samples]):
+                if self.done == self._first_whole:
+                    job.notes.extend(undersampled(job.state_points, measured))
+                enough = self.stop_within_noise and self.done >= self._first_whole
+                if enough and all_within_noise(job.state_points, measured):
                     job.record(iteration=float(self.done), **row)
                     self._save(extra)
                     return f"all targets met within the noise of the runs after {self.done} updates"
@@ -70,17 +86,22 @@ class Iterations:
                 bar.update()
         return f"{self.count} iterations done"
 
+    @property
+    def _first_whole(self) -> int:
+        """First iteration whose runs are as long as those of the engine."""
+        return next(k for k, factor in enumerate(self.factors) if factor >= 1.0)
+
     def _samples(self) -> list[Sample]:
-        job = self.job
+        job, engine = self.job, self.engines[self.done]
         for _ in range(MAX_RETREATS):
             try:
                 samples = []
                 for k, point in enumerate(job.state_points):
                     seed = 1 + job.seed * 1_000_000 + self.done * len(job.state_points) + k
                     samples.append(
-                        sample(self.engine, job.potential, point, seed=seed, start=self.starts[k], bins=self.bins)
+                        sample(engine, job.potential, point, seed=seed, start=self.starts[k], bins=self.bins)
                     )
-                    job.md_steps += self.engine.steps_per_run
+                    job.md_steps += engine.steps_per_run
             except InstabilityError as error:
                 self._retreat(error)
             else:
@@ -113,6 +134,26 @@ class Iterations:
         for k, (x, v) in enumerate(zip(saved["positions"], saved["velocities"], strict=True)):
             if x is not None:
                 self.starts[k] = self.job.state_points[k].system.replace(positions=x, velocities=v)
+
+
+def run_lengths(count: int, growth: float) -> list[float]:
+    """Production steps of each of `count` runs over those of the engine: each `growth` times the one before, mean 1.
+
+    The first updates are large and their runs may be short; the last run decides how much noise stays in the potential.
+    """
+    if not growth >= 1.0:
+        raise ValueError(f"growth: {growth} shortens the runs as the fit proceeds; give growth >= 1")
+    powers = [growth ** (k - count + 1) for k in range(count)]
+    return [count * power / sum(powers) for power in powers]
+
+
+def _check_histograms(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> None:
+    for point, measurement in zip(state_points, measurements, strict=True):
+        for target, value in zip(point.targets, measurement.values, strict=True):
+            if isinstance(target.observable, RDF) and not bool((value > 0).any()):
+                raise ValueError(
+                    f"{point.name}: the histogram of {target.name} is all zero; check species, r_max and the trajectory"
+                )
 
 
 def _check_finite(job: FitJob) -> None:
@@ -164,16 +205,17 @@ def all_within_noise(state_points: Sequence[StatePoint], measurements: Sequence[
 
 
 def undersampled(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> list[str]:
-    """Remarks on bins that the run left empty or hardly visited although the target is not zero there."""
+    """Remarks on bins that the run left empty or hardly visited although the target is not zero there.
+
+    Raises:
+        ValueError: a histogram is all zero.
+    """
+    _check_histograms(state_points, measurements)
     notes = []
     for point, measurement in zip(state_points, measurements, strict=True):
         for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
             if not isinstance(target.observable, RDF):
                 continue
-            if not bool((value > 0).any()):
-                raise ValueError(
-                    f"{point.name}: the histogram of {target.name} is all zero; check species, r_max and the trajectory"
-                )
             r = target.observable.centers
             wanted = target.reference > 0.02
             for what, rows in (
@@ -184,6 +226,6 @@ def undersampled(state_points: Sequence[StatePoint], measurements: Sequence[Meas
                     chosen = r[rows]
                     notes.append(
                         f"{point.name}, {target.name}: {int(rows.sum())} bins between {float(chosen[0]):.4g} and "
-                        f"{float(chosen[-1]):.4g} are {what} in the first run"
+                        f"{float(chosen[-1]):.4g} are {what} in the first run of full length"
                     )
     return notes

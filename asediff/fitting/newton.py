@@ -11,6 +11,7 @@ A wanted pressure enters as a constraint (dP/du)ᵀ x = P* - P.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.averages import PairFunction, ideal_counts
-from asediff.fitting.iterations import Iterations, comparison
+from asediff.fitting.averages import PairFunction, ideal_counts, target_pair
+from asediff.fitting.hypernetted import closure_response, untargeted_pairs
+from asediff.fitting.iterations import Iterations, comparison, run_lengths
 from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import (
     Core,
@@ -163,6 +165,11 @@ class NewtonMethod(Method):
         cross_terms: let g(r) of one pair of species change the potential of another; without, every pair stands alone.
         cutoff: of the potential, length; default the last bin centre.
         stop_within_noise: end when all targets are met within the error bars of the runs.
+        growth: each run is this many times longer than the one before, with `engine.steps` their mean: steps far from
+            the targets need no long runs.
+        prior_frames: the response measured in a run is averaged with that of the hypernetted-chain closure, which has
+            no noise, as if the latter came from so many independent frames; 0 leaves it out. State points that lack
+            the target of a pair do without.
     """
 
     engine: Engine
@@ -176,19 +183,60 @@ class NewtonMethod(Method):
     cross_terms: bool = True
     cutoff: float | None = None
     stop_within_noise: bool = False
+    growth: float = 2.0
+    prior_frames: float = 1000.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "step_size", "trust_radius", "g_floor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
+        run_lengths(self.iterations, self.growth)
+        if not self.prior_frames >= 0:
+            raise ValueError(f"prior_frames: {self.prior_frames} is negative; give 0 for no prior, or more")
 
     @abstractmethod
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """H `(n, n)` and b `(n,)`."""
 
+    def prior(self, problem: NewtonProblem, s: int) -> tuple[float, list[FloatArray]]:
+        """Share of the closure in the response at state point s, and its dg/dx of each target, `(bins, n)`."""
+        point, one = problem.state_points[s], problem.samples[s]
+        frames = one.statistics.independent_frames
+        share = 1.0 if math.isinf(self.prior_frames) else self.prior_frames / (self.prior_frames + frames)
+        if share == 0.0 or untargeted_pairs(point):
+            return 0.0, []
+        response = closure_response(point, [v.numpy() for v in one.measurement.values])
+        jacobians = []
+        for target in point.targets:
+            assert isinstance(target.observable, RDF)
+            of = response[target_pair(target.observable)]
+            jacobian = np.zeros((target.observable.bins, problem.blocks[-1].stop))
+            for pair, rows, block in zip(problem.pairs, problem.free, problem.blocks, strict=True):
+                if pair.name in of:
+                    jacobian[:, block] = of[pair.name][:, rows]
+            jacobians.append(jacobian)
+        return share, jacobians
+
+    def jacobians(self, problem: NewtonProblem, s: int) -> list[FloatArray]:
+        """dg/dx of each target of state point s, measured and by the closure, `(bins, n)`."""
+        share, closure = self.prior(problem, s)
+        if share == 1.0:
+            return closure
+        measured = [j.numpy() for j in problem.samples[s].statistics.response(problem.basis).values]
+        if share == 0.0:
+            return measured
+        return [share * c + (1.0 - share) * m for c, m in zip(closure, measured, strict=True)]
+
     def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
+        for point in state_points:
+            missing = untargeted_pairs(point)
+            if math.isinf(self.prior_frames) and missing:
+                raise ValueError(
+                    f"targets: {point.name} has no RDF of {', '.join(missing)}, which the closure needs; give one for "
+                    "every pair of species there, or use GaussNewton"
+                )
         tables = None if potential is None else given_tables(potential, pairs)
         if tables is None:
             tables = [boltzmann_start(pair, self.g_floor, self.core) for pair in pairs]
@@ -197,7 +245,9 @@ class NewtonMethod(Method):
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
         pairs = pair_targets(job.state_points, job.potential.cutoff)
-        loop = Iterations(job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise)
+        loop = Iterations(
+            job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, growth=self.growth
+        )
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             values = [s.measurement.values for s in samples]
@@ -264,27 +314,43 @@ def free_rows(pair: PairTargets, g: FloatArray, floor: float) -> NDArray[np.int6
 class IMC(NewtonMethod):
     """Inverse Monte Carlo: Newton's method with the covariance of the numbers of pairs, cross terms included.
 
-    Needs several times more frames than rows. See `NewtonMethod` for the arguments.
+    Bins beyond the cutoff, which no row stands for, enter as Σ (n - n*)²/(2 n_ideal), their Poisson likelihood, beside
+    the relative entropy. See `NewtonMethod` for the other arguments.
+
+    Args:
+        beyond_cutoff: let the bins beyond the cutoff count.
     """
+
+    beyond_cutoff: bool = True
 
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """See `NewtonMethod.equations`."""
-        blocks = problem.blocks
-        matrix = np.zeros((blocks[-1].stop, blocks[-1].stop))
-        right = np.zeros(blocks[-1].stop)
+        n = problem.blocks[-1].stop
+        matrix, right = np.zeros((n, n)), np.zeros(n)
         for s, (one, point) in enumerate(zip(problem.samples, problem.state_points, strict=True)):
             weight, beta = problem.point_weight(s), 1.0 / float(point.kT)
-            matrix += weight * beta**2 * one.statistics.covariance(problem.basis).numpy()
-            for pair, rows, block in zip(problem.pairs, problem.free, blocks, strict=True):
-                for p, t in zip(pair.points, pair.targets, strict=True):
-                    if p != s:
-                        continue
+            share, closure = self.prior(problem, s)
+            inner = np.zeros((n, n))
+            if share < 1.0:
+                inner += (1.0 - share) * beta**2 * one.statistics.covariance(problem.basis).numpy()
+            jacobians = self.jacobians(problem, s) if self.beyond_cutoff else []
+            for pair, rows, block in zip(problem.pairs, problem.free, problem.blocks, strict=True):
+                for t in (t for p, t in zip(pair.points, pair.targets, strict=True) if p == s):
                     target = point.targets[t]
                     assert isinstance(target.observable, RDF)
-                    excess = (one.measurement.values[t] - target.reference) * ideal_counts(
-                        target.observable, point.system
-                    )
-                    right[block] += weight * beta * excess.numpy()[rows]
+                    ideal = ideal_counts(target.observable, point.system).numpy()
+                    difference = (one.measurement.values[t] - target.reference).numpy()
+                    right[block] += weight * beta * (ideal * difference)[rows]
+                    if share > 0.0:
+                        by_closure = -beta * ideal[rows, None] * closure[t][rows]
+                        inner[block] += 0.5 * share * by_closure
+                        inner[:, block] += 0.5 * share * by_closure.T
+                    if self.beyond_cutoff:
+                        outer = jacobians[t][len(pair.r) :]
+                        weighted = weight * ideal[len(pair.r) :, None] * outer
+                        matrix += weighted.T @ outer
+                        right -= weighted.T @ difference[len(pair.r) :]
+            matrix += weight * inner
         return matrix, right
 
 
@@ -295,7 +361,7 @@ class GaussNewton(NewtonMethod):
     Args:
         error_floor: smallest standard error of g(r) that is believed.
 
-    See `NewtonMethod` for the other arguments. Unlike IMC it also uses bins beyond the cutoff.
+    See `NewtonMethod` for the other arguments. Like the bins within, those beyond the cutoff count.
     """
 
     error_floor: float = 0.02
@@ -303,16 +369,14 @@ class GaussNewton(NewtonMethod):
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """See `NewtonMethod.equations`."""
         n = problem.blocks[-1].stop
-        matrix, right = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+        matrix, right = np.zeros((n, n)), np.zeros(n)
         for s, (one, point) in enumerate(zip(problem.samples, problem.state_points, strict=True)):
-            response = one.statistics.response(problem.basis)
-            for t, target in enumerate(point.targets):
+            for t, (target, jacobian) in enumerate(zip(point.targets, self.jacobians(problem, s), strict=True)):
                 weight = problem.point_weight(s) * target.weight / len(point.targets)
-                precision = weight / self._variance(one, t, target.error)
-                jacobian = response.values[t]
+                precision = (weight / self._variance(one, t, target.error)).numpy()
                 matrix += jacobian.T @ (precision[:, None] * jacobian)
-                right -= jacobian.T @ (precision * (one.measurement.values[t] - target.reference))
-        return matrix.numpy(), right.numpy()
+                right -= jacobian.T @ (precision * (one.measurement.values[t] - target.reference).numpy())
+        return matrix, right
 
     def _variance(self, one: Sample, t: int, reference_error: Tensor | None) -> Tensor:
         variance = one.measurement.errors[t].to(torch.float64) ** 2 + self.error_floor**2

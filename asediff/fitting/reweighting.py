@@ -21,7 +21,7 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
 from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.iterations import Iterations
+from asediff.fitting.iterations import Iterations, run_lengths
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.samples import Sample
 from asediff.potentials.pair import PairPotential
@@ -107,6 +107,7 @@ class ReweightedMethod(Method, ABC):
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
         stop_within_noise: end when all targets are met within the error bars of the runs.
         bins: of the fine pair histograms between 0 and the cutoff.
+        growth: each run is this many times longer than the one before, with `engine.steps` their mean.
     """
 
     engine: Engine
@@ -117,11 +118,13 @@ class ReweightedMethod(Method, ABC):
     pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
     stop_within_noise: bool = False
     bins: int = 400
+    growth: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "inner_steps", "learning_rate", "bins"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
+        run_lengths(self.iterations, self.growth)
 
     @abstractmethod
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
@@ -141,7 +144,14 @@ class ReweightedMethod(Method, ABC):
             job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
         coldest = min(float(p.kT) for p in job.state_points)
         job.potential.refine(coldest)
-        loop = Iterations(job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, bins=self.bins)
+        loop = Iterations(
+            job,
+            self.engine,
+            self.iterations,
+            stop_within_noise=self.stop_within_noise,
+            growth=self.growth,
+            bins=self.bins,
+        )
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             told = descend(self, job, samples, parameters)

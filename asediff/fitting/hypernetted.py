@@ -1,0 +1,139 @@
+"""The response of g(r) to u(r) in the hypernetted-chain closure: no noise, and close enough to lead the first steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+
+import numpy as np
+from ase.data import chemical_symbols
+from scipy.fft import dst
+
+from asediff.fitting.averages import target_pair
+from asediff.fitting.tabulated import FloatArray
+from asediff.observables import RDF
+from asediff.potentials.pair import pair_name
+from asediff.targets import StatePoint
+
+PADDING = 3
+"""Transforms reach this many times further than g(r), which is 1 there."""
+SMALLEST, ONSET = 0.03, 0.5
+"""Arguments of `hypernetted_response` for a g(r) that was measured."""
+
+
+def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> dict[str, dict[str, FloatArray]]:
+    """dg/du of a state point with RDF targets, by pair of g and pair of u.
+
+    Args:
+        point: condition and targets, one for each pair of species present; see `untargeted_pairs`.
+        values: measured g(r) of each target.
+
+    Returns:
+        For each two pairs `(n_bins of the one, n_bins of the other)`, 1/energy.
+    """
+    grids, measured = {}, {}
+    for target, value in zip(point.targets, values, strict=True):
+        assert isinstance(target.observable, RDF)
+        name = target_pair(target.observable)
+        grids[name], measured[name] = target.observable.centers.numpy(), value
+    names, densities = _species(point)
+    step = min(float(r[-1] - r[0]) / (len(r) - 1) for r in grids.values())
+    n = max(int(np.ceil(r[-1] / step)) for r in grids.values())
+    common = np.asarray((np.arange(n) + 0.5) * step, dtype=np.float64)
+    g = [np.interp(common, grids[name], measured[name], left=0.0, right=1.0) for name in names]
+    response = hypernetted_response(common, np.stack(g), densities, smallest=SMALLEST, onset=ONSET)
+    result: dict[str, dict[str, FloatArray]] = {}
+    for i, a in enumerate(names):
+        # the response of a bin to its own u, -g, is exact on any grid; what is interpolated is smooth
+        response[i, :, i] += np.diag(g[i])
+        result[a] = {
+            b: _interpolation(common, grids[a]) @ response[i, :, j] @ _interpolation(grids[b], common)
+            for j, b in enumerate(names)
+        }
+        result[a][a] -= np.diag(measured[a])
+    return {a: {b: values / float(point.kT) for b, values in row.items()} for a, row in result.items()}
+
+
+def untargeted_pairs(point: StatePoint) -> list[str]:
+    """Pairs of species that a state point has, but no target for."""
+    found = {target_pair(t.observable) for t in point.targets if isinstance(t.observable, RDF)}
+    return sorted(set(_species(point)[0]) - found)
+
+
+def _species(point: StatePoint) -> tuple[list[str], FloatArray]:
+    """Names of the pairs of species present, first with each in turn, and their number densities.
+
+    Where the target is an RDF over all atoms they count as one species.
+    """
+    if any(isinstance(t.observable, RDF) and target_pair(t.observable) == "all" for t in point.targets):
+        return ["all"], np.array([point.density])
+    numbers, counts = np.unique(point.system.numbers.numpy(), return_counts=True)
+    symbols = [chemical_symbols[n] for n in numbers]
+    names = [pair_name(a, b) for a, b in combinations_with_replacement(symbols, 2)]
+    return names, counts / counts.sum() * point.density
+
+
+def _interpolation(source: FloatArray, target: FloatArray) -> FloatArray:
+    """Linear interpolation from one grid to another as a matrix `(n_target, n_source)`; zero outside of the source."""
+    half = 0.5 * (source[1] - source[0])
+    inside = (target > source[0] - 1.001 * half) & (target < source[-1] + 1.001 * half)
+    columns = [np.where(inside, np.interp(target, source, unit), 0.0) for unit in np.eye(len(source))]
+    return np.stack(columns, axis=1)
+
+
+def hypernetted_response(
+    r: FloatArray, g: FloatArray, densities: FloatArray, *, smallest: float = 0.0, onset: float = 1.0
+) -> FloatArray:
+    """dg/d(βu) of a mixture in the hypernetted-chain closure.
+
+    With H the matrix of ĥ_ij(q), R that of the densities and P = (1 + HR)⁻¹ the Ornstein-Zernike equation gives
+    δC = P δH Pᵀ, and the closure δg/g + βδu = δh - δc: a linear equation for δg at all r and pairs at once.
+
+    Args:
+        r: `(n,)`, (k + 1/2) Δr, length.
+        g: `(n_pairs, n)`, of the pairs (0, 0), (0, 1), ..., (1, 1), ... of species; 1 beyond the last r.
+        densities: `(n_species,)`, numbers of atoms over the volume, 1/length³.
+        smallest: lower bound of the eigenvalues of 1 + R^½ H R^½, the partial structure factors: noise at small q would
+            make them negative.
+        onset: h is multiplied by a cosine window that falls from 1 at this fraction of the last r to 0 there; cut off
+            at once it makes the structure factors ring around their small true values at small q.
+
+    Returns:
+        `(n_pairs, n, n_pairs, n)`.
+    """
+    n, step = len(r), float(r[1] - r[0])
+    n_long = PADDING * n
+    # with q_j = (j + 1/2) π/(n_long Δr) the type-4 sine transform is its own inverse
+    q = (np.arange(n_long) + 0.5) * np.pi / (n_long * step)
+    sines = dst(np.eye(n_long)[:, :n], type=4, norm="ortho", axis=0)
+    h = g - 1.0
+    if onset < 1.0:
+        x = np.clip((r / r[-1] - onset) / (1.0 - onset), 0.0, 1.0)
+        h = h * 0.5 * (1.0 + np.cos(np.pi * x))
+    h_q = 4.0 * np.pi * step * np.sqrt(0.5 * n_long) / q * (h * r @ sines.T)
+
+    through = np.eye(len(g)) - _direct_response(h_q, densities, smallest)
+    kernel = np.einsum("kx,kpq,ky->pxqy", sines, through, sines, optimize=True)
+    kernel *= r / r[:, None, None]
+    size = len(g) * n
+    matrix = np.eye(size) - g.reshape(-1, 1) * kernel.reshape(size, size)
+    response = -np.linalg.solve(matrix, np.diag(g.reshape(-1)))
+    return np.asarray(response.reshape(len(g), n, len(g), n))
+
+
+def _direct_response(h_q: FloatArray, densities: FloatArray, smallest: float) -> FloatArray:
+    """dĉ/dĥ at each q, `(n_q, n_pairs, n_pairs)`, from ĥ `(n_pairs, n_q)`."""
+    n_species, n_pairs = len(densities), len(h_q)
+    i, j = np.array(list(combinations_with_replacement(range(n_species), 2))).T
+    total = np.zeros((h_q.shape[1], n_species, n_species))
+    total[:, i, j] = total[:, j, i] = h_q.T
+    root = np.sqrt(densities)
+    values, vectors = np.linalg.eigh(np.eye(n_species) + root[:, None] * total * root)
+    inverse = np.einsum("qab,qb,qcb->qac", vectors, 1.0 / np.maximum(values, smallest), vectors)
+    p = inverse * root / root[:, None]
+    result = np.empty((h_q.shape[1], n_pairs, n_pairs))
+    for b, (k, m) in enumerate(zip(i, j, strict=True)):
+        result[:, :, b] = p[:, i, k] * p[:, j, m]
+        if k != m:
+            result[:, :, b] += p[:, i, m] * p[:, j, k]
+    return result
