@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
+import torch
 from ase.data import chemical_symbols
 from scipy.fft import dst
+from torch import Tensor
 
-from asediff.fitting.averages import target_pair
+from asediff.fitting.averages import PairFunction, target_pair
+from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import FloatArray
 from asediff.observables import RDF
 from asediff.potentials.pair import pair_name
@@ -21,37 +25,92 @@ SMALLEST, ONSET = 0.03, 0.5
 """Arguments of `hypernetted_response` for a g(r) that was measured."""
 
 
-def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> dict[str, dict[str, FloatArray]]:
-    """dg/du of a state point with RDF targets, by pair of g and pair of u.
+def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> list[dict[str, FloatArray]]:
+    """dg/du of a state point, for each target and pair of species.
 
     Args:
-        point: condition and targets, one for each pair of species present; see `untargeted_pairs`.
-        values: measured g(r) of each target.
+        point: condition and targets, at least one RDF for each pair of species present; see `untargeted_pairs`.
+        values: measured value of each target.
 
     Returns:
-        For each two pairs `(n_bins of the one, n_bins of the other)`, 1/energy.
+        For each target that is an RDF, by pair, `(n_bins, n_bins of the first RDF of that pair)`, 1/energy; an empty
+        dictionary for other targets.
     """
-    grids, measured = {}, {}
+    grids: dict[str, FloatArray] = {}
+    measured: dict[str, FloatArray] = {}
     for target, value in zip(point.targets, values, strict=True):
-        assert isinstance(target.observable, RDF)
-        name = target_pair(target.observable)
-        grids[name], measured[name] = target.observable.centers.numpy(), value
+        if isinstance(target.observable, RDF):
+            grids.setdefault(target_pair(target.observable), target.observable.centers.numpy())
+            measured.setdefault(target_pair(target.observable), value)
     names, densities = _species(point)
     step = min(float(r[-1] - r[0]) / (len(r) - 1) for r in grids.values())
     n = max(int(np.ceil(r[-1] / step)) for r in grids.values())
     common = np.asarray((np.arange(n) + 0.5) * step, dtype=np.float64)
     g = [np.interp(common, grids[name], measured[name], left=0.0, right=1.0) for name in names]
     response = hypernetted_response(common, np.stack(g), densities, smallest=SMALLEST, onset=ONSET)
-    result: dict[str, dict[str, FloatArray]] = {}
-    for i, a in enumerate(names):
+    for i in range(len(names)):
         # the response of a bin to its own u, -g, is exact on any grid; what is interpolated is smooth
         response[i, :, i] += np.diag(g[i])
-        result[a] = {
-            b: _interpolation(common, grids[a]) @ response[i, :, j] @ _interpolation(grids[b], common)
-            for j, b in enumerate(names)
-        }
-        result[a][a] -= np.diag(measured[a])
-    return {a: {b: values / float(point.kT) for b, values in row.items()} for a, row in result.items()}
+    kT = float(point.kT)
+    to_common = {name: _interpolation(grids[name], common) for name in names}
+    result: list[dict[str, FloatArray]] = []
+    for target, value in zip(point.targets, values, strict=True):
+        result.append({})
+        if isinstance(target.observable, RDF):
+            name, r = target_pair(target.observable), target.observable.centers.numpy()
+            rows = _interpolation(common, r) @ response[names.index(name)].reshape(n, -1)
+            blocks = rows.reshape(len(r), len(names), n)
+            result[-1] = {other: blocks[:, j] @ to_common[other] / kT for j, other in enumerate(names)}
+            result[-1][name] -= value[:, None] * _interpolation(grids[name], r) / kT
+    return result
+
+
+class ClosureChange:
+    """First-order change of the targets with u(r), differentiable in u; None for targets that are no RDF.
+
+    Args:
+        point: condition and targets.
+        values: measured value of each target.
+        u0: the potential that they were measured with.
+    """
+
+    def __init__(self, point: StatePoint, values: Sequence[Tensor], u0: PairFunction) -> None:
+        response = closure_response(point, [v.numpy() for v in values])
+        self.places: dict[str, Tensor] = {}
+        before: dict[str, Tensor] = {}
+        rows: dict[str, Tensor] = {}
+        for target, value in zip(point.targets, values, strict=True):
+            if isinstance(target.observable, RDF) and target_pair(target.observable) not in rows:
+                name = target_pair(target.observable)
+                rows[name] = value > 0
+                self.places[name] = target.observable.centers[rows[name]]
+                before[name] = u0(self.places[name], name).detach()
+        self.before = torch.cat(list(before.values()))
+        self.matrices = [
+            torch.cat([torch.from_numpy(of[name])[:, chosen] for name, chosen in rows.items()], dim=1) if of else None
+            for of in response
+        ]
+
+    def __call__(self, u: PairFunction) -> list[Tensor | None]:
+        """Change of each target from u0 to u."""
+        change = torch.cat([u(r, name) for name, r in self.places.items()]) - self.before
+        return [None if matrix is None else matrix @ change for matrix in self.matrices]
+
+
+def closure_share(one: Sample, prior_frames: float) -> float:
+    """Share of the closure in the response of a run, as if it came from so many independent frames.
+
+    It is zero where a pair of species has no RDF target.
+    """
+    if prior_frames == 0.0 or untargeted_pairs(one.statistics.state_point):
+        return 0.0
+    return 1.0 if math.isinf(prior_frames) else prior_frames / (prior_frames + one.statistics.independent_frames)
+
+
+def check_prior(prior_frames: float) -> None:
+    """Refuse what is not a number of frames."""
+    if not prior_frames >= 0:
+        raise ValueError(f"prior_frames: {prior_frames} is negative; give 0 for no prior, or more")
 
 
 def untargeted_pairs(point: StatePoint) -> list[str]:

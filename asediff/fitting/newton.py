@@ -24,8 +24,8 @@ from torch import Tensor
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
-from asediff.fitting.averages import PairFunction, ideal_counts, target_pair
-from asediff.fitting.hypernetted import closure_response, untargeted_pairs
+from asediff.fitting.averages import PairFunction, ideal_counts
+from asediff.fitting.hypernetted import check_prior, closure_response, closure_share, untargeted_pairs
 from asediff.fitting.iterations import Iterations, comparison, run_lengths
 from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import (
@@ -191,8 +191,7 @@ class NewtonMethod(Method):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         run_lengths(self.iterations, self.growth)
-        if not self.prior_frames >= 0:
-            raise ValueError(f"prior_frames: {self.prior_frames} is negative; give 0 for no prior, or more")
+        check_prior(self.prior_frames)
 
     @abstractmethod
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
@@ -201,16 +200,13 @@ class NewtonMethod(Method):
     def prior(self, problem: NewtonProblem, s: int) -> tuple[float, list[FloatArray]]:
         """Share of the closure in the response at state point s, and its dg/dx of each target, `(bins, n)`."""
         point, one = problem.state_points[s], problem.samples[s]
-        frames = one.statistics.independent_frames
-        share = 1.0 if math.isinf(self.prior_frames) else self.prior_frames / (self.prior_frames + frames)
-        if share == 0.0 or untargeted_pairs(point):
+        share = closure_share(one, self.prior_frames)
+        if share == 0.0:
             return 0.0, []
         response = closure_response(point, [v.numpy() for v in one.measurement.values])
         jacobians = []
-        for target in point.targets:
-            assert isinstance(target.observable, RDF)
-            of = response[target_pair(target.observable)]
-            jacobian = np.zeros((target.observable.bins, problem.blocks[-1].stop))
+        for value, of in zip(one.measurement.values, response, strict=True):
+            jacobian = np.zeros((len(value), problem.blocks[-1].stop))
             for pair, rows, block in zip(problem.pairs, problem.free, problem.blocks, strict=True):
                 if pair.name in of:
                     jacobian[:, block] = of[pair.name][:, rows]

@@ -12,7 +12,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
 from asediff.fitting.histograms import FrameStatistics
+from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share
 from asediff.fitting.iterations import Iterations, run_lengths
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.samples import Sample
@@ -38,6 +39,10 @@ class Expansion(ABC):
     """How averages under the changed potential follow from the frames of the last run."""
 
     linear: bool
+
+    @abstractmethod
+    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
+        """Averages of a run's targets as a function of u(r); `u0` is that of the run."""
 
     def keeps(self, efficiency: float) -> bool:
         """Whether the frames still count; a new run is due when not."""
@@ -65,6 +70,10 @@ class ExactWeights(Expansion):
         if not 0 < self.min_efficiency < 1:
             raise ValueError(f"min_efficiency: {self.min_efficiency} is not a fraction; give 0 < min_efficiency < 1")
 
+    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
+        """See `Expansion.averages`."""
+        return one.statistics.averages
+
     def keeps(self, efficiency: float) -> bool:
         """See `Expansion.keeps`."""
         return efficiency >= self.min_efficiency
@@ -76,14 +85,36 @@ class LinearResponse(Expansion):
 
     Args:
         trust_radius: changes of u(r) beyond it are penalised, kT.
+        prior_frames: see `NewtonMethod`; it concerns RDF targets.
     """
 
     trust_radius: float = 0.5
+    prior_frames: float = 1000.0
     linear = True
 
     def __post_init__(self) -> None:
         if not self.trust_radius > 0:
             raise ValueError(f"trust_radius: {self.trust_radius} is not positive; give trust_radius > 0")
+        check_prior(self.prior_frames)
+
+    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
+        """See `Expansion.averages`."""
+        statistics = one.statistics
+        share, change = closure_share(one, self.prior_frames), None
+        if share > 0.0:
+            change = ClosureChange(statistics.state_point, one.measurement.values, u0)
+
+        def averages(u: PairFunction) -> Averages:
+            measured = statistics.averages(u, linear=True)
+            if change is None:
+                return measured
+            values = [
+                value if by_closure is None else (1.0 - share) * value + share * (before + by_closure)
+                for value, before, by_closure in zip(measured.values, one.measurement.values, change(u), strict=True)
+            ]
+            return replace(measured, values=tuple(values))
+
+        return averages
 
     def penalty(self, statistics: Sequence[Statistics], curves: Sequence[PairFunction]) -> Tensor:
         """Mean of (|βΔu|/radius - 1)² where it exceeds the radius."""
@@ -169,7 +200,7 @@ def descend(
     noise = method.noise_level(job, samples)
     curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
     objective, expansion = method.objective(job, statistics), method.expansion
-    linear = expansion.linear
+    expanded = [expansion.averages(one, u) for one, u in zip(samples, curves, strict=True)]
     rate = method.learning_rate
     optimizer = torch.optim.Adam(parameters, lr=rate)
     good = [p.detach().clone() for p in parameters]
@@ -177,7 +208,7 @@ def descend(
     first = last = efficiency = float("nan")
     steps = halvings = 0
     while True:
-        averages = [one.averages(u, linear=linear) for one, u in zip(statistics, curves, strict=True)]
+        averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         now = min(float(a.efficiency) for a in averages)
         if expansion.keeps(now):
             efficiency = now
@@ -188,7 +219,7 @@ def descend(
             halvings += 1
             rate *= 0.5
             optimizer.load_state_dict(copy.deepcopy(state))
-            averages = [one.averages(u, linear=linear) for one, u in zip(statistics, curves, strict=True)]
+            averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         if steps == method.inner_steps or halvings > MAX_HALVINGS:
             break
         loss = objective(averages, curves)

@@ -80,7 +80,7 @@ def response_on(rdf, density):
     system = dilute_point(lennard_jones(), density=density).system
     g = (1.0 + torch.exp(-((rdf.centers - 1.5) ** 2) / 0.1)) * (1.0 - torch.exp(-(rdf.centers**8)))
     point = StatePoint(system, Target(rdf, g), kT=2.0)
-    return closure_response(point, [g.numpy()])["all"]["all"], g.numpy()
+    return closure_response(point, [g.numpy()])[0]["all"], g.numpy()
 
 
 @pytest.mark.parametrize("r_min", [0.3, 0.305, 0.31])
