@@ -1,6 +1,7 @@
 """Measures the fused engine beside other programs; one part or all.
 
-Runs of two programs alternate, each figure is the median of `--repeats` runs, and ratios are taken pair by pair.
+Each figure is the median of `--repeats` runs. Runs of asediff and LAMMPS alternate and their ratios are taken pair by
+pair; JAX-MD and OpenMM run first, in a process of their own.
 
     python -m tests.benchmarks                 # everything, about ten minutes; the machine should be idle
     python -m tests.benchmarks forward memory  # some parts

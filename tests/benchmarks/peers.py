@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +20,9 @@ from tests.benchmarks.engine import HORIZON, Rows, clock, forward_rate, gradient
 from tests.benchmarks.fluid import SKIN, STEPS, equilibrated, integrator
 
 HERE = Path(__file__).parent
+
+Row = Callable[[System, str, dict[str, Any]], dict[str, Any]]
+"""Columns of one case: system, what was asked of the peer, what it printed."""
 
 
 def _configuration(system: System, folder: str) -> Path:
@@ -36,61 +40,59 @@ def _ask(python: str, script: str, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def openmm(repeats: int) -> Rows:
-    """Forward steps per second of OpenMM's CPU platform (Lennard-Jones, mixed precision) in the environment that
-    ASEDIFF_PEERS_PYTHON names, beside asediff in float32, one thread."""
+def _beside(script: str, cases: Sequence[tuple[int, str]], repeats: int, row: Row) -> Rows:
+    """A row for each number of atoms and kind of potential, from what a peer's script prints.
+
+    Nothing where ASEDIFF_PEERS_PYTHON does not name the peer's environment.
+    """
     python = os.environ.get("ASEDIFF_PEERS_PYTHON")
     if not python:
         return []
-    rows = []
     set_num_threads(1)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for n in (864, 6912):
+        for n, what in cases:
             system = equilibrated(n)
-            theirs = _ask(python, "peer_openmm.py", str(_configuration(system, folder)), str(STEPS[n]), str(repeats))
-            single = system.to(dtype=torch.float32)
-            ours = median(forward_rate(single, STEPS[n], 1) for _ in range(repeats))
-            rows.append(
-                {
-                    "n_atoms": n,
-                    "OpenMM": theirs["version"],
-                    "OpenMM steps/s": theirs["steps/s"],
-                    "asediff float32 steps/s": ours,
-                    "ratio": ours / theirs["steps/s"],
-                }
-            )
+            theirs = _ask(python, script, str(_configuration(system, folder)), what, str(repeats))
+            rows.append({"n_atoms": n} | row(system, what, theirs))
     return rows
+
+
+def openmm(repeats: int) -> Rows:
+    """Forward steps per second of OpenMM's CPU platform (Lennard-Jones, mixed precision) in the environment that
+    ASEDIFF_PEERS_PYTHON names, beside asediff in float32, one thread."""
+
+    def row(system: System, steps: str, theirs: dict[str, Any]) -> dict[str, Any]:
+        single = system.to(dtype=torch.float32)
+        ours = median(forward_rate(single, int(steps), 1) for _ in range(repeats))
+        return {
+            "OpenMM": theirs["version"],
+            "OpenMM steps/s": theirs["steps/s"],
+            "asediff float32 steps/s": ours,
+            "ratio": ours / theirs["steps/s"],
+        }
+
+    return _beside("peer_openmm.py", [(n, str(STEPS[n])) for n in (864, 6912)], repeats, row)
 
 
 def peers(repeats: int) -> Rows:
     """The same gradient in JAX-MD, in the environment that ASEDIFF_PEERS_PYTHON names, beside asediff; one thread."""
-    python = os.environ.get("ASEDIFF_PEERS_PYTHON")
-    if not python:
-        return []
-    rows = []
-    set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for n, kind in ((864, "lj"), (256, "neural")):
-            system = equilibrated(n)
-            theirs = _ask(python, "peer_jaxmd.py", str(_configuration(system, folder)), kind, str(repeats))
-            if kind == "lj":
-                ours = median(
-                    gradient_seconds(system, ReversibleAdjoint(), RDF(2.5, 100))[1] for _ in range(2 + repeats)
-                )
-            else:
-                ours = _neural_gradient(system, repeats)
-            rows.append(
-                {
-                    "n_atoms": n,
-                    "potential": kind,
-                    "JAX-MD variant": theirs["variant"],
-                    "JAX-MD s": theirs["seconds"],
-                    "asediff s": ours,
-                    "ratio": theirs["seconds"] / ours,
-                    "JAX-MD compile s": theirs["compile"],
-                }
-            )
-    return rows
+
+    def row(system: System, kind: str, theirs: dict[str, Any]) -> dict[str, Any]:
+        if kind == "lj":
+            ours = median(gradient_seconds(system, ReversibleAdjoint(), RDF(2.5, 100))[1] for _ in range(2 + repeats))
+        else:
+            ours = _neural_gradient(system, repeats)
+        return {
+            "potential": kind,
+            "JAX-MD variant": theirs["variant"],
+            "JAX-MD s": theirs["seconds"],
+            "asediff s": ours,
+            "ratio": theirs["seconds"] / ours,
+            "JAX-MD compile s": theirs["compile"],
+        }
+
+    return _beside("peer_jaxmd.py", [(864, "lj"), (256, "neural")], repeats, row)
 
 
 def _neural_gradient(system: System, repeats: int) -> float:
