@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint, refuse_second_derivative
-from asediff.fused_cuda import FusedFailure, cuda_run
 from asediff.integrators import ChainStepper, LangevinStepper, State, Stepper
 from asediff.kernels import arrays
 from asediff.kernels.devices import runs_triton
 from asediff.splines import PairSpline
 from asediff.system import System
 
-__all__ = ["FusedFailure", "fused_run", "is_fused"]
+
+class FusedFailure(ArithmeticError):  # noqa: N818
+    """A step of a fused run left a state that is not finite; `step` is its number in the run."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"step {step} left a state that is not finite")
+        self.step = step
+
+
+class Backend(Protocol):
+    """The kernels of one kind of device: `asediff.fused_cpu` and `asediff.fused_cuda`."""
+
+    def rollout(self, call: arrays.FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> Any:
+        """The run; its `failed_step` is the first that left a state not finite, or -1."""
+
+    def outputs(self, run: Any) -> tuple[Tensor, ...]:
+        """Positions and velocities of the frames, then of the last state, its chain, and the energies."""
+
+    def rollout_vjp(self, call: arrays.FusedCall, run: Any, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Gradients in coefficients, x, v and chain, from those of all outputs but the energies."""
 
 
 def is_fused(system: System, adjoint: Adjoint) -> bool:
@@ -36,8 +53,22 @@ def fused_run(
     first_step: int,
     adjoint: Adjoint,
     skin: float | None,
+    *,
+    backend: Backend | None = None,
 ) -> tuple[Recording, Tensor, Tensor, Tensor]:
     """Take the steps in one compiled call.
+
+    Args:
+        system: one or many systems; the state is that of `start`.
+        spline: the tabulated potential.
+        stepper: the integrator.
+        start: state to start from.
+        n_steps: number of steps.
+        save_every: steps between frames.
+        first_step: number of the first step.
+        adjoint: one that `is_fused` takes.
+        skin: of the neighbor lists, length; None for 12 % of the cutoff.
+        backend: kernels to use; those of the system's device by default.
 
     Returns:
         The recording (its frames carry no thermostat), and potential energy, pressure and conserved quantity of each
@@ -46,24 +77,22 @@ def fused_run(
     Raises:
         FusedFailure: the atoms blew up.
     """
-    if system.device.type == "cuda":
-        return cuda_run(system, spline, stepper, start, n_steps, save_every, first_step, adjoint, skin)
     assert isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
     snapshot_every, backwards = adjoint.schedule(n_steps, start)
-    mode = "reverse" if backwards else "stored" if snapshot_every == 1 else "replay"
     inputs = (spline.coefficients.to(system.dtype), *start)
     needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    call = _Call(
-        _batch(system, spline),
-        spline,
+    call = arrays.FusedCall(
+        arrays.Batch(system.masses, system.offsets, system.cell, system.pbc, spline.types(system)),
+        arrays.SplineTables(None, spline.table_index, spline.s_lo, spline.spacing, spline.cutoff),
         _stepper_arrays(system, stepper, first_step),
         n_steps,
         save_every,
         snapshot_every if needs_gradient else 0,
-        skin,
-        mode,
+        0.12 * spline.cutoff if skin is None else skin,
+        "reverse" if backwards else "stored" if snapshot_every == 1 else "replay",
     )
-    x, v, final_x, final_v, final_chain, thermo = _FusedRun.apply(call, *inputs)
+    kernels = _backend(system) if backend is None else backend
+    x, v, final_x, final_v, final_chain, thermo = _FusedRun.apply(call, kernels, *inputs)
     energy, virial, conserved = thermo.unbind(-1)
     twice_kinetic = torch.stack([stepper.twice_kinetic(frame) for frame in v.detach()])
     pressure = (twice_kinetic + virial) / (3.0 * system.get_volume())
@@ -71,106 +100,52 @@ def fused_run(
     return Recording(frames, State(final_x, final_v, final_chain)), energy, pressure, conserved
 
 
-class _Call:
-    """Everything of a run but the tensors it is differentiated in."""
+def _backend(system: System) -> Backend:
+    # imported when needed: compilers take seconds to load
+    if system.device.type == "cuda":
+        from asediff import fused_cuda
 
-    def __init__(
-        self,
-        batch: arrays.Batch,
-        spline: PairSpline,
-        stepper: arrays.Stepper,
-        n_steps: int,
-        save_every: int,
-        snapshot_every: int,
-        skin: float | None,
-        mode: str,
-    ) -> None:
-        self.batch, self.spline, self.stepper = batch, spline, stepper
-        self.n_steps, self.save_every, self.snapshot_every = n_steps, save_every, snapshot_every
-        self.skin = 0.12 * spline.cutoff if skin is None else skin
-        self.mode = mode
+        return fused_cuda
+    from asediff import fused_cpu
 
-    def tables(self, coefficients: Tensor) -> arrays.SplineTables:
-        spline = self.spline
-        index = spline.table_index.numpy().astype(np.int32)
-        return arrays.SplineTables(_array(coefficients), index, spline.s_lo, spline.spacing, spline.cutoff)
+    return fused_cpu
 
 
 class _FusedRun(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: _Call, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> Any:
-        from asediff.kernels import cpu
-
-        rollout = cpu.rollout(
-            _array(x),
-            _array(v),
-            _array(chain),
-            call.batch,
-            call.tables(coefficients),
-            call.stepper,
-            call.n_steps,
-            call.save_every,
-            snapshot_every=call.snapshot_every,
-            skin=call.skin,
-        )
-        if rollout.failed_step >= 0:
-            raise FusedFailure(rollout.failed_step)
-        ctx.call, ctx.rollout = call, rollout
-        out = tuple(
-            torch.from_numpy(a)
-            for a in (
-                rollout.frame_positions,
-                rollout.frame_velocities,
-                rollout.positions,
-                rollout.velocities,
-                rollout.chain,
-                rollout.thermo,
-            )
-        )
+    def forward(
+        ctx: Any, call: arrays.FusedCall, kernels: Backend, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor
+    ) -> Any:
+        run = kernels.rollout(call, coefficients.detach(), x.detach(), v.detach(), chain.detach())
+        if run.failed_step >= 0:
+            raise FusedFailure(run.failed_step)
+        ctx.call, ctx.kernels, ctx.run = call, kernels, run
+        out = kernels.outputs(run)
         ctx.mark_non_differentiable(out[-1])
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         refuse_second_derivative()
-        from asediff.kernels import cpu
-
         if ctx.call.snapshot_every == 0:
             raise RuntimeError("simulate ran without snapshots because nothing required a gradient then")
-        result = cpu.rollout_vjp(ctx.rollout, *(_array(g) for g in gradients[:5]), mode=ctx.call.mode)
-        return None, *(torch.from_numpy(a) for a in result)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy())
-
-
-def _batch(system: System, spline: PairSpline) -> arrays.Batch:
-    return arrays.Batch(
-        masses=_array(system.masses),
-        offsets=_array(system.offsets),
-        cell=_array(system.cell),
-        pbc=_array(system.pbc),
-        types=_array(spline.types(system)).astype(np.int32),
-    )
+        return None, None, *ctx.kernels.rollout_vjp(ctx.call, ctx.run, gradients[:5])
 
 
 def _stepper_arrays(system: System, stepper: Stepper, first_step: int) -> arrays.Stepper:
-    n = system.n_systems
-    kind, friction, seeds = arrays.NVE, 0.0, np.zeros(n, dtype=np.uint64)
-    chain_masses = torch.zeros(n, 0, dtype=system.dtype)
+    zero = torch.zeros(system.n_systems, dtype=torch.float64, device=system.device)
+    kind, friction, seeds, chain_masses = arrays.NVE, 0.0, zero.to(torch.int64), zero[:, None][:, :0]
     if isinstance(stepper, ChainStepper):
         kind, chain_masses = arrays.NOSE_HOOVER, stepper.chain_masses
     elif isinstance(stepper, LangevinStepper):
-        kind, friction, seeds = arrays.LANGEVIN, stepper.friction, stepper.seeds.numpy().astype(np.uint64)
-    kT = torch.zeros(n) if stepper.kT is None else stepper.kT
+        kind, friction, seeds = arrays.LANGEVIN, stepper.friction, stepper.seeds
     return arrays.Stepper(
         kind=kind,
         timestep=stepper.timestep,
-        kT=_array(kT.to(system.dtype)),
-        n_dof=_array(stepper.n_dof),
-        chain_masses=_array(chain_masses.to(system.dtype)),
-        friction=np.full(n, friction, dtype=_array(system.masses).dtype),
+        kT=zero if stepper.kT is None else stepper.kT,
+        n_dof=stepper.n_dof,
+        chain_masses=chain_masses,
+        friction=zero + friction,
         seeds=seeds,
         first_step=first_step,
     )

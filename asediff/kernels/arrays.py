@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Array: TypeAlias = Any
+Mode = Literal["stored", "replay", "reverse"]
 """A numpy array, or a torch tensor for the kernels on other devices, of the call's floating-point type, float64 or
 float32, unless said otherwise."""
 
@@ -79,6 +80,30 @@ class Stepper(NamedTuple):
     friction: Array
     seeds: Array
     first_step: int
+
+
+class FusedCall(NamedTuple):
+    """Everything of a run but what it is differentiated in.
+
+    Attributes:
+        batch: the systems.
+        tables: their potentials; the coefficients come with the state.
+        stepper: the integrator.
+        n_steps: number of steps.
+        save_every: steps between frames.
+        snapshot_every: steps between states kept for the reverse pass; 0 when there is none.
+        skin: of the neighbor lists, length.
+        mode: where the reverse pass takes the states from; see `asediff.kernels.cpu.rollout_vjp`.
+    """
+
+    batch: Batch
+    tables: SplineTables
+    stepper: Stepper
+    n_steps: int
+    save_every: int
+    snapshot_every: int
+    skin: float
+    mode: Mode
 
 
 @dataclass(frozen=True, eq=False)

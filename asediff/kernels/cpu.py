@@ -9,13 +9,13 @@ else, bit for bit.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 
 from asediff.kernels.arrays import (
     Array,
     Batch,
+    Mode,
     Rollout,
     RolloutGradient,
     SplineTables,
@@ -31,7 +31,6 @@ from asediff.kernels.cpu_teamwork import build_name, for_each_system, put, take,
 
 __all__ = ["Mode", "get_num_threads", "pair_forces", "pair_vjp", "rollout", "rollout_vjp", "set_num_threads"]
 
-Mode = Literal["stored", "replay", "reverse"]
 NEVER = 2**62
 
 _run_forward = _compile_forward(build_name())

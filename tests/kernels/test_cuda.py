@@ -4,6 +4,7 @@ On a GPU where there is one, else in Triton's interpreter, with systems small en
 """
 
 from dataclasses import replace
+from functools import partial
 
 import brute_force
 import numpy as np
@@ -12,9 +13,9 @@ import torch
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install asediff[gpu])")
 
+from asediff import fused_cuda
 from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.fused import fused_run
-from asediff.fused_cuda import FusedFailure, cuda_run
+from asediff.fused import FusedFailure, fused_run
 from asediff.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.kernels import cpu, cuda, cuda_pool, reference
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
@@ -25,6 +26,9 @@ from asediff.system import System
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SKEWED = [[1, 0, 0], [0.3, 1, 0], [0.1, -0.2, 1]]
 CUTOFF = 1.5
+
+
+on_gpu = partial(fused_run, backend=fused_cuda)
 
 
 def tensor(array):
@@ -233,7 +237,7 @@ def test_the_boundary_to_autograd_equals_plain_torch(case, integrator, adjoint):
     leaves = [leaf.requires_grad_() for leaf in leaves]
     potential = type("", (), {"cutoff": CUTOFF})()
     results = []
-    for run, how in ((_general_run, DirectAdjoint()), (cuda_run, adjoint)):
+    for run, how in ((_general_run, DirectAdjoint()), (on_gpu, adjoint)):
         first = (system, potential) if run is _general_run else (system,)
         recording, *thermo = run(*first, spline, stepper, State(*leaves), 4, 2, 3, how, 0.1)
         x, v = recording.frames[:2]
@@ -249,7 +253,7 @@ def test_a_step_that_throws_atoms_apart_is_named():
     system, spline = torch_system("one")
     stepper = VelocityVerlet(5.0).stepper(system, None)
     with pytest.raises(FusedFailure, match="step 1 "):
-        cuda_run(system, spline, stepper, stepper.start(system), 2, 1, 0, ReversibleAdjoint(), 0.1)
+        on_gpu(system, spline, stepper, stepper.start(system), 2, 1, 0, ReversibleAdjoint(), 0.1)
 
 
 def test_too_many_types_are_refused():
