@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob
 from asediff.fitting.samples import Sample, sample
+from asediff.fitting.steps import Steps
 from asediff.measurement import Measurement, deviation
 from asediff.observables import RDF
 from asediff.simulate import InstabilityError
@@ -37,6 +37,8 @@ class Iterations:
         stop_within_noise: end when every target is met within the error bars of the run (and the pressure too); runs
             shorter than the engine's do not count.
         growth: see `run_lengths`.
+        cautious: take a step back by half when D has grown clearly, and shorten those that follow. Not done where a
+            pressure is wanted, for which D may have to grow.
         bins: of the fine histograms.
     """
 
@@ -48,6 +50,7 @@ class Iterations:
         *,
         stop_within_noise: bool,
         growth: float = 1.0,
+        cautious: bool = False,
         bins: int = 400,
     ) -> None:
         self.job, self.count = job, count
@@ -55,7 +58,8 @@ class Iterations:
         self.factors = run_lengths(count, growth)
         self.engines = [engine if f == 1.0 else engine.scaled(f) for f in self.factors]
         self.starts: list[System | None] = [None] * len(job.state_points)
-        self.before: dict[str, Any] | None = None
+        self.steps = Steps(job.potential)
+        self.cautious = cautious and all(p.pressure is None for p in job.state_points)
         self.done = 0
 
     def run(self, update: Update, **extra: Any) -> str:
@@ -68,7 +72,6 @@ class Iterations:
                 measured = [s.measurement for s in samples]
                 _check_histograms(job.state_points, measured)
                 row = comparison(job.state_points, measured)
-                self.starts = [s.final for s in samples]
                 if self.done == self._first_whole:
                     job.notes.extend(undersampled(job.state_points, measured))
                 enough = self.stop_within_noise and self.done >= self._first_whole
@@ -76,9 +79,16 @@ class Iterations:
                     job.record(iteration=float(self.done), **row)
                     self._save(extra)
                     return f"all targets met within the noise of the runs after {self.done} updates"
-                self.before = copy.deepcopy(job.potential.state_dict())
-                told = update(self.done, samples)
-                _check_finite(job)
+                if not self.cautious or self.steps.keep(row["D"], row["D_noise"]):
+                    self.starts = [s.final for s in samples]
+                    self.steps.begin()
+                    told = update(self.done, samples)
+                    _check_finite(job)
+                    if self.steps.caution < 1.0:
+                        self.steps.shorten(self.steps.caution)
+                else:
+                    told = {"taken_back": 1.0}
+                    job.notes.append(f"iteration {self.done + 1}: D grew; took half of the last step back")
                 job.record(iteration=float(self.done), **row, **told)
                 self.done += 1
                 self._save(extra)
@@ -113,24 +123,25 @@ class Iterations:
 
     def _retreat(self, error: Exception) -> None:
         """Halve the last change of the potential; new runs start from the state points' own configurations."""
-        if self.before is None:
+        if self.steps.before is None:
             raise error
-        now = self.job.potential.state_dict()
-        halved = {key: 0.5 * (now[key] + self.before[key]) if now[key].is_floating_point() else now[key] for key in now}
-        self.job.potential.load_state_dict(halved)
+        self.steps.shorten(0.5)
         self.starts = [None] * len(self.starts)
         self.job.notes.append(f"iteration {self.done + 1}: {error}; halved the last change of the potential")
 
     def _save(self, extra: Mapping[str, Any]) -> None:
         positions = [None if s is None else s.positions for s in self.starts]
         velocities = [None if s is None else s.velocities for s in self.starts]
-        self.job.save_checkpoint(iterations=self.done, positions=positions, velocities=velocities, **extra)
+        self.job.save_checkpoint(
+            iterations=self.done, positions=positions, velocities=velocities, steps=self.steps.state(), **extra
+        )
 
     def _resume(self) -> None:
         saved = self.job.load_checkpoint()
         if saved is None:
             return
         self.done = saved["iterations"]
+        self.steps.load(saved["steps"])
         for k, (x, v) in enumerate(zip(saved["positions"], saved["velocities"], strict=True)):
             if x is not None:
                 self.starts[k] = self.job.state_points[k].system.replace(positions=x, velocities=v)

@@ -242,7 +242,12 @@ class NewtonMethod(Method):
         """See `Method.run`."""
         pairs = pair_targets(job.state_points, job.potential.cutoff)
         loop = Iterations(
-            job, self.engine, self.iterations, stop_within_noise=self.stop_within_noise, growth=self.growth
+            job,
+            self.engine,
+            self.iterations,
+            stop_within_noise=self.stop_within_noise,
+            growth=self.growth,
+            cautious=True,
         )
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001

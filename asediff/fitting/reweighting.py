@@ -181,6 +181,7 @@ class ReweightedMethod(Method, ABC):
             self.iterations,
             stop_within_noise=self.stop_within_noise,
             growth=self.growth,
+            cautious=True,
             bins=self.bins,
         )
 
