@@ -222,16 +222,16 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
     engine, cutoff = case.engine, case.cutoff
     # one table for three densities: IBI averages their updates and is slow where the fluid is near its critical point
     iterations = 10 if len(case.points) == 1 else 25
-    # four runs that grow: together less than a third of ten runs of IBI
-    growing = replace(engine, steps=16_000)
+    # runs that grow: four take less than a third of ten runs of IBI; near the critical point some steps are taken back
+    growing, few = replace(engine, steps=16_000), 4 if len(case.points) == 1 else 6
     chosen: dict[str, tuple[Method, bool]] = {
         "IBI": (IBI(engine, iterations, cutoff=cutoff), False),
-        "IMC": (IMC(growing, 4, cutoff=cutoff), False),
-        "IMC without cross terms": (IMC(growing, 4, cutoff=cutoff, cross_terms=False), False),
-        "IHNC": (IHNC(growing, 4, cutoff=cutoff), False),
-        "Gauss-Newton": (GaussNewton(growing, 4, cutoff=cutoff), False),
+        "IMC": (IMC(growing, few, cutoff=cutoff), False),
+        "IMC without cross terms": (IMC(growing, few, cutoff=cutoff, cross_terms=False), False),
+        "IHNC": (IHNC(growing, few, cutoff=cutoff), False),
+        "Gauss-Newton": (GaussNewton(growing, few, cutoff=cutoff), False),
         "Gauss-Newton with pressure": (GaussNewton(replace(engine, steps=60_000), 4, cutoff=cutoff), True),
-        "Reweighting, neural": (Reweighting(growing, 4), False),
+        "Reweighting, neural": (Reweighting(growing, few), False),
         "Reweighting, neural, exact weights": (
             Reweighting(engine, 6, expansion=ExactWeights(0.2), growth=1.0),
             False,
