@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,20 +58,43 @@ def forward_rate(system: System, steps: int, threads: int) -> float:
         return steps / clock(lambda: simulate(system, potential(), integrator(), steps, skin=SKIN))
 
 
+def independent_rate(system: System, steps: int, runs: int) -> float:
+    """Steps per second of all of several runs side by side, one thread each: what the machine's cores give."""
+    set_num_threads(1)
+
+    def run() -> None:
+        with torch.no_grad():
+            simulate(system, potential(), integrator(), steps, skin=SKIN)
+
+    def together() -> None:
+        threads = [threading.Thread(target=run) for _ in range(runs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return runs * steps / clock(together)
+
+
 def forward(repeats: int, sizes: Sequence[int] = (256, 864, 6912)) -> Rows:
-    """Steps per second beside LAMMPS `pair_style table linear` with the same table, one and two threads."""
+    """Steps per second beside LAMMPS `pair_style table linear` with the same table, one and two threads.
+
+    Two runs of one thread side by side show what a second core of the machine gives.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as top:
         for n in sizes:
             system, steps = equilibrated(n), STEPS[n]
             prepare_lammps(system, Path(top) / str(n), steps)
             single = system.to(dtype=torch.float32)
+            # runs that are compared follow each other: the speed of a shared machine drifts within seconds
             runs: dict[str, Callable[[], float]] = {
+                "float32_1": lambda s=single, k=steps: forward_rate(s, k, 1),
                 "lammps_1": lambda n=n: lammps_steps_per_second(Path(top) / str(n), 1),
                 "float64_1": lambda s=system, k=steps: forward_rate(s, k, 1),
-                "float32_1": lambda s=single, k=steps: forward_rate(s, k, 1),
-                "lammps_2": lambda n=n: lammps_steps_per_second(Path(top) / str(n), 2),
                 "float64_2": lambda s=system, k=steps: forward_rate(s, k, 2),
+                "2 x float64_1": lambda s=system, k=steps: independent_rate(s, k, 2),
+                "lammps_2": lambda n=n: lammps_steps_per_second(Path(top) / str(n), 2),
             }
             runs["float64_1"](), runs["float32_1"](), runs["float64_2"]()
             speed: dict[str, list[float]] = {name: [] for name in runs}
@@ -82,6 +106,7 @@ def forward(repeats: int, sizes: Sequence[int] = (256, 864, 6912)) -> Rows:
                 "float32 / LAMMPS, 1 thread": ("float32_1", "lammps_1"),
                 "float64 / LAMMPS, 2 threads": ("float64_2", "lammps_2"),
                 "2 threads / 1 thread, float64": ("float64_2", "float64_1"),
+                "2 independent runs / 1": ("2 x float64_1", "float64_1"),
             }
             rows.append(
                 {"n_atoms": n}

@@ -17,7 +17,7 @@ from asediff.tables import spline_tables, write_tables
 
 CELLS = {256: 4, 864: 6, 6912: 12, 97556: 29}
 """Number of atoms -> fcc cells along an edge; 97,556 stands for 100,000."""
-STEPS = {256: 6000, 864: 2000, 6912: 250, 97556: 60}
+STEPS = {256: 6000, 864: 2000, 6912: 500, 97556: 60}
 TIMESTEP = 0.005
 SKIN = 0.3
 
