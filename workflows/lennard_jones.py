@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
@@ -51,7 +52,14 @@ def learn(point: StatePoint, *, epochs: int, learning_rate: float, replicas: int
     """DiffSim with the papers' network (K = 100, 3 x 128, ELU) and prior 0.4 (0.9/r)^10; validated by LAMMPS."""
     potential = PairPotential({PAIR: NeuralRadial(2.5) + Repulsion(0.4, 0.9, 10)}, 2.5)
     method = DiffSim(0.005, epochs=epochs, learning_rate=learning_rate, replicas=replicas)
-    engine = LammpsEngine(0.005, steps=200_000, save_every=50, equilibration_steps=10_000, units="lj")
+    engine = LammpsEngine(
+        0.005,
+        steps=200_000,
+        save_every=50,
+        equilibration_steps=10_000,
+        units="lj",
+        threads=min(2, os.cpu_count() or 1),
+    )
     return fit(potential, point, method, validation=engine, seed=seed)
 
 
