@@ -144,7 +144,7 @@ else:
         )
         | constructor(IMC, "imc", omit=("core", "cutoff"), **NEWTON)
         | constructor(GaussNewton, "gauss_newton", omit=("core", "cutoff"), **NEWTON)
-        | constructor(IHNC, "ihnc", omit=("core", "cutoff", "prior_frames"), **NEWTON),
+        | constructor(IHNC, "ihnc", omit=("core", "cutoff", "prior_frames_per_row"), **NEWTON),
         Field(discriminator="kind"),
     ]
 

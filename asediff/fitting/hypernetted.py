@@ -72,6 +72,9 @@ class ClosureChange:
         point: condition and targets.
         values: measured value of each target.
         u0: the potential that they were measured with.
+
+    Attributes:
+        n_rows: number of bins, of all pairs, that have samples and lie within the cutoff.
     """
 
     def __init__(self, point: StatePoint, values: Sequence[Tensor], u0: PairFunction) -> None:
@@ -86,6 +89,7 @@ class ClosureChange:
                 self.places[name] = target.observable.centers[rows[name]]
                 before[name] = u0(self.places[name], name).detach()
         self.before = torch.cat(list(before.values()))
+        self.n_rows = int((self.before != 0.0).sum())
         self.matrices = [
             torch.cat([torch.from_numpy(of[name])[:, chosen] for name, chosen in rows.items()], dim=1) if of else None
             for of in response
@@ -97,20 +101,24 @@ class ClosureChange:
         return [None if matrix is None else matrix @ change for matrix in self.matrices]
 
 
-def closure_share(one: Sample, prior_frames: float) -> float:
-    """Share of the closure in the response of a run, as if it came from so many independent frames.
+def closure_share(one: Sample, prior_frames_per_row: float, n_rows: int) -> float:
+    """Share of the closure in the response of a run, as if it came from so many independent frames for each row.
 
-    It is zero where a pair of species has no RDF target.
+    The noise of a measured response grows with the number of rows, hence the measure. The share is zero where a pair of
+    species has no RDF target.
     """
-    if prior_frames == 0.0 or untargeted_pairs(one.statistics.state_point):
+    if prior_frames_per_row == 0.0 or untargeted_pairs(one.statistics.state_point):
         return 0.0
-    return 1.0 if math.isinf(prior_frames) else prior_frames / (prior_frames + one.statistics.independent_frames)
+    if math.isinf(prior_frames_per_row):
+        return 1.0
+    frames = prior_frames_per_row * n_rows
+    return frames / (frames + one.statistics.independent_frames)
 
 
-def check_prior(prior_frames: float) -> None:
+def check_prior(prior_frames_per_row: float) -> None:
     """Refuse what is not a number of frames."""
-    if not prior_frames >= 0:
-        raise ValueError(f"prior_frames: {prior_frames} is negative; give 0 for no prior, or more")
+    if not prior_frames_per_row >= 0:
+        raise ValueError(f"prior_frames_per_row: {prior_frames_per_row} is negative; give 0 for no prior, or more")
 
 
 def untargeted_pairs(point: StatePoint) -> list[str]:

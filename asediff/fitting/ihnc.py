@@ -17,5 +17,5 @@ class IHNC(GaussNewton):
     should reach well beyond the cutoff. A wanted pressure is a constraint, whose response is measured.
     """
 
-    prior_frames: float = math.inf
+    prior_frames_per_row: float = math.inf
     growth: float = 2.0

@@ -167,9 +167,9 @@ class NewtonMethod(Method):
         stop_within_noise: end when all targets are met within the error bars of the runs.
         growth: each run is this many times longer than the one before, with `engine.steps` their mean: steps far from
             the targets need no long runs.
-        prior_frames: the response measured in a run is averaged with that of the hypernetted-chain closure, which has
-            no noise, as if the latter came from so many independent frames; 0 leaves it out. State points that lack
-            the target of a pair do without.
+        prior_frames_per_row: the response measured in a run is averaged with that of the hypernetted-chain closure,
+            which has no noise, as if the latter came from so many independent frames for each row; 0 leaves it out.
+            State points that lack the target of a pair do without.
     """
 
     engine: Engine
@@ -184,14 +184,14 @@ class NewtonMethod(Method):
     cutoff: float | None = None
     stop_within_noise: bool = False
     growth: float = 2.0
-    prior_frames: float = 1000.0
+    prior_frames_per_row: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "step_size", "trust_radius", "g_floor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         run_lengths(self.iterations, self.growth)
-        check_prior(self.prior_frames)
+        check_prior(self.prior_frames_per_row)
 
     @abstractmethod
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
@@ -200,7 +200,7 @@ class NewtonMethod(Method):
     def prior(self, problem: NewtonProblem, s: int) -> tuple[float, list[FloatArray]]:
         """Share of the closure in the response at state point s, and its dg/dx of each target, `(bins, n)`."""
         point, one = problem.state_points[s], problem.samples[s]
-        share = closure_share(one, self.prior_frames)
+        share = closure_share(one, self.prior_frames_per_row, problem.blocks[-1].stop)
         if share == 0.0:
             return 0.0, []
         response = closure_response(point, [v.numpy() for v in one.measurement.values])
@@ -228,7 +228,7 @@ class NewtonMethod(Method):
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
         for point in state_points:
             missing = untargeted_pairs(point)
-            if math.isinf(self.prior_frames) and missing:
+            if math.isinf(self.prior_frames_per_row) and missing:
                 raise ValueError(
                     f"targets: {point.name} has no RDF of {', '.join(missing)}, which the closure needs; give one for "
                     "every pair of species there, or use GaussNewton"

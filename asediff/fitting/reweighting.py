@@ -21,7 +21,7 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
 from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share
+from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share, untargeted_pairs
 from asediff.fitting.iterations import Iterations, run_lengths
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.samples import Sample
@@ -85,24 +85,25 @@ class LinearResponse(Expansion):
 
     Args:
         trust_radius: changes of u(r) beyond it are penalised, kT.
-        prior_frames: see `NewtonMethod`; it concerns RDF targets.
+        prior_frames_per_row: see `NewtonMethod`; it concerns RDF targets.
     """
 
     trust_radius: float = 0.5
-    prior_frames: float = 1000.0
+    prior_frames_per_row: float = 4.0
     linear = True
 
     def __post_init__(self) -> None:
         if not self.trust_radius > 0:
             raise ValueError(f"trust_radius: {self.trust_radius} is not positive; give trust_radius > 0")
-        check_prior(self.prior_frames)
+        check_prior(self.prior_frames_per_row)
 
     def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
         """See `Expansion.averages`."""
         statistics = one.statistics
-        share, change = closure_share(one, self.prior_frames), None
-        if share > 0.0:
+        share, change = 0.0, None
+        if self.prior_frames_per_row > 0.0 and not untargeted_pairs(statistics.state_point):
             change = ClosureChange(statistics.state_point, one.measurement.values, u0)
+            share = closure_share(one, self.prior_frames_per_row, change.n_rows)
 
         def averages(u: PairFunction) -> Averages:
             measured = statistics.averages(u, linear=True)

@@ -68,7 +68,7 @@ def test_without_a_step_there_is_nothing_to_shorten():
 
 def test_a_fit_recovers_from_steps_that_are_too_long():
     point = dilute_point(lennard_jones())
-    method = GaussNewton(DiluteEngine(), 12, step_size=4.0, trust_radius=50.0, prior_frames=0)
+    method = GaussNewton(DiluteEngine(), 12, step_size=4.0, trust_radius=50.0, prior_frames_per_row=0)
     result = fit(shallower(lennard_jones()), point, method, validation=None, progress=False)
     taken_back = [row for row in result.history if row.get("taken_back")]
     assert taken_back
