@@ -38,7 +38,7 @@ class Iterations:
             shorter than the engine's do not count.
         growth: see `run_lengths`.
         cautious: take a step back by half when D has grown clearly, and shorten those that follow. Not done where a
-            pressure is wanted, for which D may have to grow.
+            pressure or anything but g(r) is wanted, for which D may have to grow.
         bins: of the fine histograms.
     """
 
@@ -59,7 +59,8 @@ class Iterations:
         self.engines = [engine if f == 1.0 else engine.scaled(f) for f in self.factors]
         self.starts: list[System | None] = [None] * len(job.state_points)
         self.steps = Steps(job.potential)
-        self.cautious = cautious and all(p.pressure is None for p in job.state_points)
+        only_rdf = all(isinstance(t.observable, RDF) for p in job.state_points for t in p.targets)
+        self.cautious = cautious and only_rdf and all(p.pressure is None for p in job.state_points)
         self.done = 0
 
     def run(self, update: Update, **extra: Any) -> str:

@@ -33,6 +33,7 @@ class RelativeEntropy(ReweightedMethod):
     """
 
     frames: tuple[Trajectory, ...] | None = None
+    cautious = False
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""

@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -151,6 +152,8 @@ class ReweightedMethod(Method, ABC):
     stop_within_noise: bool = False
     bins: int = 400
     growth: float = 2.0
+    cautious: ClassVar[bool]
+    """Whether D tells that a step was bad; see `Iterations`."""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "inner_steps", "learning_rate", "bins"):
@@ -182,7 +185,7 @@ class ReweightedMethod(Method, ABC):
             self.iterations,
             stop_within_noise=self.stop_within_noise,
             growth=self.growth,
-            cautious=True,
+            cautious=self.cautious,
             bins=self.bins,
         )
 
@@ -256,6 +259,7 @@ class Reweighting(ReweightedMethod):
     """
 
     pressure_weight: float = 0.1
+    cautious = True
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""

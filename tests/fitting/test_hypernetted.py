@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
 from asediff.engines import DiluteEngine
-from asediff.fitting import IHNC, GaussNewton, fit
-from asediff.fitting.hypernetted import closure_response, hypernetted_response, untargeted_pairs
+from asediff.fitting import IHNC, IMC, GaussNewton, LinearResponse, fit
+from asediff.fitting.averages import potential_curve
+from asediff.fitting.dilute import DiluteStatistics
+from asediff.fitting.hypernetted import closure_response, closure_share, hypernetted_response, untargeted_pairs
+from asediff.fitting.newton import NewtonProblem, free_rows
+from asediff.fitting.samples import sample
+from asediff.fitting.tabulated import pair_targets, table_basis
 from asediff.observables import RDF
 from asediff.targets import StatePoint, Target
 
@@ -119,6 +127,49 @@ def test_without_noise_the_measured_response_is_taken():
     ]
     for a, b in zip(*(f.potential.parameters() for f in found), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("truth", [lennard_jones(), mixture_potential()])
+def test_closure_is_the_closed_form_at_low_density(truth):
+    point = dilute_point(truth, density=1e-6)
+    start = shallower(truth)
+    one = sample(ENGINE, start, point, seed=0)
+
+    # first-order averages: g - βg Δu
+    def at(potential):
+        return potential_curve(potential, float(point.kT))
+
+    with torch.no_grad():
+        by_closure = LinearResponse(prior_frames_per_row=math.inf).averages(one, at(start))(at(truth))
+        exact = one.statistics.averages(at(truth), linear=True)
+    for value, expected, before in zip(by_closure.values, exact.values, one.measurement.values, strict=True):
+        assert float((expected - before).abs().max()) > 0.1
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+
+    # the equations of the Newton-type methods
+    pairs = pair_targets([point], 2.0)
+    values = [one.measurement.values]
+    free = [free_rows(pair, pair.of(values), 0.02) for pair in pairs]
+    problem = NewtonProblem(pairs, free, table_basis(pairs, free), [one], [point])
+    for method in (IMC, GaussNewton):
+        found, expected = (method(ENGINE, prior_frames_per_row=n).equations(problem) for n in (math.inf, 0.0))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
+
+
+def test_share_of_the_closure_is_that_of_its_frames():
+    point = dilute_point(lennard_jones())
+    one = sample(ENGINE, lennard_jones(), point, seed=0)
+    hundred = replace(one, statistics=Hundred(point, one.measurement.values))
+    assert closure_share(hundred, 4.0, 75) == 0.75
+    assert closure_share(hundred, math.inf, 75) == 1.0
+    assert closure_share(hundred, 0.0, 75) == closure_share(one, 4.0, 75) == 0.0
+
+
+class Hundred(DiluteStatistics):
+    """As if from a hundred independent frames."""
+
+    independent_frames = 100.0
 
 
 def test_negative_prior_is_refused():
