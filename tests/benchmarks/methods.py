@@ -313,7 +313,7 @@ def share(md_steps: int, all_steps: dict[str, int]) -> str:
 REMARKS = (
     "## Remarks",
     "",
-    "- With pressure: 60,000 steps per iteration, since the pressure of 20,000 steps is known to about 40 bar only.",
+    "- With pressure: 60,000 steps per run on average; the pressure of 20,000 steps is known to about 40 bar only.",
     "- g(r) of a dense liquid hardly sees slow changes of u(r) (see [the band](uncertainty.md)): methods that agree in",
     "  D differ in pressure and Δ. The LJ truth is cut at 2.5, the potentials at 2.0, so Δ = 0 is not expected there.",
     "- IMC, Gauss-Newton and neural reweighting lead with the response of the hypernetted-chain closure, IHNC takes it",
@@ -321,7 +321,7 @@ REMARKS = (
     "  alone leaves the mixture's rows (three times 80) to the noise.",
     "- At ρ = 0.3 and kT = 1 the fluid is close to its critical point: steps of first order overshoot. Half of such a",
     "  step is taken back, which costs a run.",
-    "- DiffSim takes 500 x 120 steps and 2,000 to equilibrate.",
+    "- DiffSim takes 2,000 more steps to equilibrate. Exact weights: six runs of 2,000 + 20,000 steps.",
     "",
 )
 
@@ -331,11 +331,12 @@ def table(folder: Path) -> str:
     lines = [
         "# Which inverse method?",
         "",
-        "Every method on the same targets, from the Boltzmann inversion, with runs of 2,000 + 20,000 steps per",
-        "iteration (DiffSim: 500 epochs of 120 steps). D, mean |Δg|, pressure and Δ come from an independent run of",
-        "100,000 steps with the final potential; D and mean |Δg| are means over pairs and state points, the pressure",
-        "is the worst. `share` is the number of MD steps over that of IBI. Wall times were taken on a shared two-core",
-        "machine, one thread.",
+        "Every method on the same targets, from the Boltzmann inversion. IBI takes runs of 2,000 + 20,000 steps per",
+        "iteration, DiffSim 500 epochs of 120 steps, the other methods runs of 2,000 + 16,000 steps on average, each",
+        "twice as long as the one before. D, mean |Δg|, pressure and Δ come from an independent run of 100,000 steps",
+        "with the final potential; D and mean |Δg| are means over pairs and state points, the pressure is the worst;",
+        "all but D are of seed 1. `share` is the number of MD steps over that of IBI. Wall times were taken on a shared",
+        "two-core machine, one thread.",
         "",
         "Made by `python -m tests.benchmarks.methods`; numbers and histories in [methods/](methods/).",
         "",
