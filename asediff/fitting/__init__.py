@@ -16,8 +16,9 @@ from asediff.fitting.ibi import (
     VotcaUpdate,
 )
 from asediff.fitting.ihnc import IHNC
-from asediff.fitting.newton import IMC, GaussNewton, Smoothness, Tikhonov, TruncatedSVD
+from asediff.fitting.newton import IMC, GaussNewton
 from asediff.fitting.pretrain import BoltzmannPretraining
+from asediff.fitting.regularization import Smoothness, Tikhonov, TruncatedSVD
 from asediff.fitting.relative_entropy import RelativeEntropy
 from asediff.fitting.result import FitResult
 from asediff.fitting.reweighting import ExactWeights, LinearResponse, Reweighting
