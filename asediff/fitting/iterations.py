@@ -40,6 +40,9 @@ class Iterations:
         cautious: take a step back by half when D has grown clearly, and shorten those that follow. Not done where a
             pressure or anything but g(r) is wanted, for which D may have to grow.
         bins: of the fine histograms.
+
+    Attributes:
+        memory: what an update wants to find again in later iterations: numbers and tensors, part of each checkpoint.
     """
 
     def __init__(
@@ -61,10 +64,11 @@ class Iterations:
         self.steps = Steps(job.potential)
         only_rdf = all(isinstance(t.observable, RDF) for p in job.state_points for t in p.targets)
         self.cautious = cautious and only_rdf and all(p.pressure is None for p in job.state_points)
+        self.memory: dict[str, Any] = {}
         self.done = 0
 
-    def run(self, update: Update, **extra: Any) -> str:
-        """Iterate; `extra` is saved with each checkpoint. Returns why it stopped."""
+    def run(self, update: Update) -> str:
+        """Iterate; returns why it stopped."""
         job = self.job
         self._resume()
         with job.bar(self.count, self.done) as bar:
@@ -78,7 +82,7 @@ class Iterations:
                 enough = self.stop_within_noise and self.done >= self._first_whole
                 if enough and all_within_noise(job.state_points, measured):
                     job.record(iteration=float(self.done), **row)
-                    self._save(extra)
+                    self._save()
                     return f"all targets met within the noise of the runs after {self.done} updates"
                 if not self.cautious or self.steps.keep(row["D"], row["D_noise"]):
                     self.starts = [s.final for s in samples]
@@ -92,7 +96,7 @@ class Iterations:
                     job.notes.append(f"iteration {self.done + 1}: D grew; took half of the last step back")
                 job.record(iteration=float(self.done), **row, **told)
                 self.done += 1
-                self._save(extra)
+                self._save()
                 bar.set_postfix(mean_dg=f"{row['mean_dg']:.4f}", D=f"{row['D']:.3g}", refresh=False)
                 bar.update()
         return f"{self.count} iterations done"
@@ -130,11 +134,15 @@ class Iterations:
         self.starts = [None] * len(self.starts)
         self.job.notes.append(f"iteration {self.done + 1}: {error}; halved the last change of the potential")
 
-    def _save(self, extra: Mapping[str, Any]) -> None:
+    def _save(self) -> None:
         positions = [None if s is None else s.positions for s in self.starts]
         velocities = [None if s is None else s.velocities for s in self.starts]
         self.job.save_checkpoint(
-            iterations=self.done, positions=positions, velocities=velocities, steps=self.steps.state(), **extra
+            iterations=self.done,
+            positions=positions,
+            velocities=velocities,
+            steps=self.steps.state(),
+            memory=self.memory,
         )
 
     def _resume(self) -> None:
@@ -143,6 +151,7 @@ class Iterations:
             return
         self.done = saved["iterations"]
         self.steps.load(saved["steps"])
+        self.memory = saved["memory"]
         for k, (x, v) in enumerate(zip(saved["positions"], saved["velocities"], strict=True)):
             if x is not None:
                 self.starts[k] = self.job.state_points[k].system.replace(positions=x, velocities=v)
@@ -157,6 +166,11 @@ def run_lengths(count: int, growth: float) -> list[float]:
         raise ValueError(f"growth: {growth} shortens the runs as the fit proceeds; give growth >= 1")
     powers = [growth ** (k - count + 1) for k in range(count)]
     return [count * power / sum(powers) for power in powers]
+
+
+def worth_of_signal(row: Mapping[str, float]) -> float:
+    """Factor for a change that follows from data: 1 - D_noise/D of their `comparison`, at least 0.2."""
+    return max(0.2, 1.0 - row["D_noise"] / max(row["D"], 1e-300))
 
 
 def _check_histograms(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> None:

@@ -26,9 +26,10 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import PairFunction, ideal_counts
 from asediff.fitting.hypernetted import check_prior, closure_response, closure_share, untargeted_pairs
-from asediff.fitting.iterations import Iterations, comparison, run_lengths
+from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
 from asediff.fitting.regularization import Regularization, Smoothness
 from asediff.fitting.samples import Sample
+from asediff.fitting.secant import Experience, Visit
 from asediff.fitting.tabulated import (
     Core,
     FloatArray,
@@ -58,6 +59,8 @@ class NewtonProblem:
         basis: cardinal functions of the free rows.
         samples: of each state point.
         state_points: conditions.
+        tables: u at the rows of all pairs, `(n_rows,)`; None where nothing is to be learnt from earlier steps.
+        experience: of earlier steps.
     """
 
     pairs: Sequence[PairTargets]
@@ -65,12 +68,20 @@ class NewtonProblem:
     basis: PairFunction
     samples: Sequence[Sample]
     state_points: Sequence[StatePoint]
+    tables: FloatArray | None = None
+    experience: Experience | None = None
 
     @property
     def blocks(self) -> list[slice]:
         """Rows of each pair in the solution."""
         ends = np.cumsum([0, *(len(rows) for rows in self.free)])
         return [slice(int(a), int(b)) for a, b in pairwise(ends)]
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The free rows among the rows of all pairs, `(n,)`."""
+        starts = np.cumsum([0, *(len(pair.r) for pair in self.pairs)])
+        return np.concatenate([start + rows for start, rows in zip(starts, self.free, strict=False)])
 
     @property
     def step(self) -> float:
@@ -188,15 +199,19 @@ class NewtonMethod(Method):
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             values = [s.measurement.values for s in samples]
             free = [free_rows(pair, pair.of(values), self.g_floor) for pair in pairs]
-            problem = NewtonProblem(pairs, free, table_basis(pairs, free), samples, job.state_points)
+            tables = np.concatenate([get_table(job.potential, pair) for pair in pairs])
+            experience = Experience(loop.memory.get("experience"))
+            basis = table_basis(pairs, free)
+            problem = NewtonProblem(pairs, free, basis, samples, job.state_points, tables, experience)
             change = self._solve(problem)
+            loop.memory["experience"] = experience.state()
             kT = min(float(p.kT) for p in job.state_points)
             weights = [np.clip(pair.g.max(0)[rows], 0.25, 1.0) for pair, rows in zip(pairs, free, strict=True)]
             largest = float((np.abs(change) * np.concatenate(weights)).max()) / kT
             shortened = min(1.0, self.trust_radius / largest) if largest > 0 else 1.0
             if self.damp_noise:
                 row = comparison(job.state_points, [s.measurement for s in samples])
-                shortened *= max(0.2, 1.0 - row["D_noise"] / max(row["D"], 1e-300))
+                shortened *= worth_of_signal(row)
             for pair, rows, block in zip(pairs, free, problem.blocks, strict=True):
                 self._add(job.potential, pair, rows, shortened * self.step_size * change[block])
             return {"largest_change": largest, "shortened": shortened}
@@ -296,23 +311,48 @@ class GaussNewton(NewtonMethod):
 
     Args:
         error_floor: smallest standard error of g(r) that is believed.
+        secant: correct J by how g(r) changed in the steps before (Broyden's update): the closure is poor in dense
+            liquids, and a measured J is noisy.
 
     See `NewtonMethod` for the other arguments. Like the bins within, those beyond the cutoff count.
     """
 
     error_floor: float = 0.02
+    secant: bool = True
 
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """See `NewtonMethod.equations`."""
         n = problem.blocks[-1].stop
         matrix, right = np.zeros((n, n)), np.zeros(n)
+        jacobians = [self.jacobians(problem, s) for s in range(len(problem.samples))]
+        if self.secant:
+            jacobians = self._instructed(problem, jacobians)
         for s, (one, point) in enumerate(zip(problem.samples, problem.state_points, strict=True)):
-            for t, (target, jacobian) in enumerate(zip(point.targets, self.jacobians(problem, s), strict=True)):
+            for t, (target, jacobian) in enumerate(zip(point.targets, jacobians[s], strict=True)):
                 weight = problem.point_weight(s) * target.weight / len(point.targets)
                 precision = (weight / self._variance(one, t, target.error)).numpy()
                 matrix += jacobian.T @ (precision[:, None] * jacobian)
                 right -= jacobian.T @ (precision * (one.measurement.values[t] - target.reference).numpy())
         return matrix, right
+
+    def _instructed(self, problem: NewtonProblem, jacobians: list[list[FloatArray]]) -> list[list[FloatArray]]:
+        """The response corrected by the experience of earlier steps, to which the last one is added."""
+        if problem.experience is None or problem.tables is None:
+            return jacobians
+        measured = [one.measurement for one in problem.samples]
+        columns = torch.from_numpy(problem.columns)
+        here = Visit(
+            tables=torch.from_numpy(problem.tables),
+            columns=columns,
+            values=[[v.to(torch.float64) for v in m.values] for m in measured],
+            errors=[[e.to(torch.float64) for e in m.errors] for m in measured],
+            jacobians=[[torch.from_numpy(j) for j in of] for of in jacobians],
+        )
+        problem.experience.learn(here)
+        return [
+            [j.numpy() for j in problem.experience.corrected(of, columns, s, self.error_floor)]
+            for s, of in enumerate(here.jacobians)
+        ]
 
     def _variance(self, one: Sample, t: int, reference_error: Tensor | None) -> Tensor:
         variance = one.measurement.errors[t].to(torch.float64) ** 2 + self.error_floor**2

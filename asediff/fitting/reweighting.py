@@ -23,7 +23,7 @@ from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
 from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share, untargeted_pairs
-from asediff.fitting.iterations import Iterations, run_lengths
+from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.samples import Sample
 from asediff.potentials.pair import PairPotential
@@ -134,7 +134,7 @@ class ReweightedMethod(Method, ABC):
     Args:
         engine: samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff.
         iterations: number of MD runs per state point.
-        inner_steps: largest number of Adam steps per run; `Reweighting` ends them earlier where the noise begins.
+        inner_steps: largest number of Adam steps per run; `ExactWeights` may end them earlier.
         learning_rate: of Adam at the first step after each run; it falls to 2 % of that as a cosine.
         expansion: `LinearResponse()`, which reaches far with each run, or `ExactWeights()`.
         pretraining: start from Boltzmann inversion; None starts from the potential as it is.
@@ -165,9 +165,9 @@ class ReweightedMethod(Method, ABC):
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """The function to minimise with the frames of this iteration."""
 
-    def noise_level(self, job: FitJob, samples: Sequence[Sample]) -> float:
-        """Value of the objective at which the frames hold no more information; the inner steps end there."""
-        return -math.inf
+    def kept(self, job: FitJob, samples: Sequence[Sample]) -> float:
+        """Share of the change that the inner steps found which is made."""
+        return 1.0
 
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
@@ -191,6 +191,7 @@ class ReweightedMethod(Method, ABC):
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             told = descend(self, job, samples, parameters)
+            loop.steps.shorten(self.kept(job, samples))
             job.potential.refine(coldest)
             return told
 
@@ -202,7 +203,6 @@ def descend(
 ) -> dict[str, float]:
     """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
     statistics = [s.statistics for s in samples]
-    noise = method.noise_level(job, samples)
     curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
     objective, expansion = method.objective(job, statistics), method.expansion
     expanded = [expansion.averages(one, u) for one, u in zip(samples, curves, strict=True)]
@@ -230,8 +230,6 @@ def descend(
         loss = objective(averages, curves)
         last = float(loss.detach())
         first = last if steps == 0 else first
-        if last <= noise:
-            break
         for group in optimizer.param_groups:
             group["lr"] = rate * max(0.02, 0.5 * (1.0 + math.cos(math.pi * steps / method.inner_steps)))
         optimizer.zero_grad()
@@ -256,26 +254,22 @@ class Reweighting(ReweightedMethod):
 
     Args:
         pressure_weight: of the pressure terms.
+        damp_noise: see `NewtonMethod`; the parameters go that share of the way.
     """
 
     pressure_weight: float = 0.1
+    damp_noise: bool = True
     cautious = True
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
         return lambda averages, curves: matching_loss(job.state_points, averages, self.pressure_weight)  # noqa: ARG005
 
-    def noise_level(self, job: FitJob, samples: Sequence[Sample]) -> float:
-        """The loss that the error bars of runs and targets alone would give."""
-        noisy = []
-        for point, one in zip(job.state_points, samples, strict=True):
-            values = []
-            for target, error in zip(point.targets, one.measurement.errors, strict=True):
-                both = error**2 if target.error is None else error**2 + target.error**2
-                values.append(target.reference + both.sqrt())
-            pressure = torch.tensor((point.pressure or 0.0) + one.measurement.pressure_error, dtype=torch.float64)
-            noisy.append(Averages(tuple(values), pressure, torch.ones(())))
-        return float(matching_loss(job.state_points, noisy, self.pressure_weight))
+    def kept(self, job: FitJob, samples: Sequence[Sample]) -> float:
+        """See `ReweightedMethod.kept`."""
+        if not self.damp_noise:
+            return 1.0
+        return worth_of_signal(comparison(job.state_points, [s.measurement for s in samples]))
 
 
 def matching_loss(state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float) -> Tensor:

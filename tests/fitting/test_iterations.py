@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asediff.engines import DiluteEngine, LammpsEngine, TorchEngine
-from asediff.fitting import IHNC, IMC, fit
+from asediff.fitting import IHNC, IMC, GaussNewton, Reweighting, fit
 from asediff.fitting.iterations import run_lengths
 from asediff.lattices import fcc
 from asediff.observables import RDF
@@ -66,3 +66,23 @@ def test_short_runs_do_not_end_a_fit():
     method = IMC(Uncertain(), 3, growth=2.0, stop_within_noise=True)
     result = fit(shallower(lennard_jones()), point, method, validation=None, progress=False)
     assert "after 2 updates" in result.stopped
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        GaussNewton(Uncertain(), 1, trust_radius=100.0),
+        IMC(Uncertain(), 1, trust_radius=100.0),
+        Reweighting(Uncertain(), 1, inner_steps=20, learning_rate=0.01, pretraining=None),
+    ],
+)
+def test_a_change_within_the_noise_is_made_to_a_fifth(method):
+    start = shallower(lennard_jones())
+    tables = []
+    for damp in (False, True):
+        damped = dataclasses.replace(method, damp_noise=damp)
+        result = fit(start, dilute_point(lennard_jones()), damped, validation=None, progress=False)
+        tables.append(result.potential.function(torch.linspace(1.0, 1.9, 10, dtype=torch.float64)).detach())
+    before = start.function(torch.linspace(1.0, 1.9, 10, dtype=torch.float64)).detach()
+    assert float((tables[0] - before).abs().max()) > 0.05
+    torch.testing.assert_close(tables[1] - before, 0.2 * (tables[0] - before), rtol=1e-6, atol=1e-9)
