@@ -2,8 +2,8 @@
 
 `rollout` and `rollout_vjp` do for a pair table what `simulate` and autograd do for any potential, `pair_forces` and
 `pair_vjp` the same for given configurations. Systems of a batch run side by side on the available threads; a large
-system shares its atoms among them. Results depend on the number of threads (through the order of sums) and on nothing
-else, bit for bit.
+system shares its atoms among them. Where the atoms go does not depend on the number of threads, bit for bit; energies
+and gradients do, through the order of sums, and on nothing else.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
 from asediff.kernels.cpu_space import (
+    BLOCK,
     FAILED,
     FORCE,
     INVERSE_MASS,
@@ -36,7 +37,7 @@ from asediff.kernels.cpu_step import (
     twice_kinetic,
     write,
 )
-from asediff.kernels.cpu_team import inner, meet, share
+from asediff.kernels.cpu_team import inner, meet, refill, share, take_block
 
 DONE, TOO_SHORT = 0, 1
 """Values of control[STATUS]."""
@@ -118,6 +119,44 @@ def _save_snapshot(space, places, rates, record, index, begin, system, rank, n_t
 
 
 @inner()
+def _kinetic_blocks(space, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Sums of m v² of the blocks of one's own share."""
+    first, last = share(space.atoms.shape[1], rank, n_threads, BLOCK)
+    for begin in range(first, last, BLOCK):
+        space.by_block[begin // BLOCK] = twice_kinetic(space.state, begin, min(begin + BLOCK, last))
+
+
+@inner()
+def _sum_blocks(space):  # type: ignore[no-untyped-def]
+    """Sum over all blocks, the same for any number of threads."""
+    result = 0.0
+    for k in range(space.by_block.shape[0]):
+        result += space.by_block[k]
+    return result
+
+
+@inner()
+def _kick(space, half, thermostatted, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Forces, second half kick and, for a thermostat, sums of m v², block by block of all shares.
+
+    All members call it together; they have met before, and meet when it ends.
+    """
+    for turn in range(n_threads):
+        owner = (rank + turn) % n_threads
+        first, last = share(space.atoms.shape[1], owner, n_threads, BLOCK)
+        begin = first + BLOCK * take_block(space.control, owner)
+        while begin < last:
+            end = min(begin + BLOCK, last)
+            sum_forces(space, begin, end, keep=False)
+            combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, begin, end)
+            if thermostatted:
+                space.by_block[begin // BLOCK] = twice_kinetic(space.state, begin, end)
+            begin = first + BLOCK * take_block(space.control, owner)
+    meet(space.control, n_threads)
+    refill(space.control, rank)
+
+
+@inner()
 def _advance(space, step, scale, number, first, last):  # type: ignore[no-untyped-def]
     """First half kick (of velocities still to be scaled) and drift."""
     dt = step.timestep
@@ -152,9 +191,9 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
                 return
             update_images(space, rank, n_threads)
             sum_forces(space, first, last, keep=False)
-            space.partial[rank, 2] = twice_kinetic(space.state, first, last)
+            _kinetic_blocks(space, rank, n_threads)
             meet(space.control, n_threads)
-            kinetic = team_sum(space.partial, 2, n_threads)
+            kinetic = _sum_blocks(space)
         for n in range(start, n_steps):
             moved = 1.0
             if not drifted:
@@ -174,12 +213,9 @@ def _compile_forward(build: str):  # type: ignore[no-untyped-def]
                     return
             else:
                 update_images(space, rank, n_threads)
-            sum_forces(space, first, last, keep=False)
-            combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, first, last)
+            _kick(space, half, thermostatted, rank, n_threads)
             if thermostatted:
-                space.partial[rank, 2] = twice_kinetic(space.state, first, last)
-                meet(space.control, n_threads)
-                kinetic = team_sum(space.partial, 2, n_threads)
+                kinetic = _sum_blocks(space)
                 scale = half_chain(places, rates, step, kinetic, half)
                 kinetic *= scale * scale
                 multiply(space.state, V, scale, first, last)

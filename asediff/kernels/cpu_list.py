@@ -52,10 +52,12 @@ from asediff.kernels.cpu_space import (
     W,
     X,
 )
-from asediff.kernels.cpu_team import inner, meet, share
+from asediff.kernels.cpu_team import inner, meet, refill, share, take_block
 
 GROUP = 4
 """Consecutive bins whose atoms look through the same candidates."""
+ROWS = 256
+"""Rows that are built together when a team shares them out."""
 
 
 @inner()
@@ -179,14 +181,21 @@ def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-d
 
 
 @inner()
-def _build_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
-    """Rows of these slots; returns the longest row that was needed."""
-    room = 1024
-    while True:
-        needed, more = _fill_rows(space, first_slot, last_slot, room)
-        if more == 0:
-            return needed
-        room = 2 * more
+def _build_rows(space, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Rows of all slots, block by block of all shares; returns the longest row that was needed in those done here."""
+    room, longest = 1024, 0
+    for turn in range(n_threads):
+        owner = (rank + turn) % n_threads
+        first, last = share(space.atoms.shape[1], owner, n_threads, ROWS)
+        begin = first + ROWS * take_block(space.control, owner)
+        while begin < last:
+            needed, more = _fill_rows(space, begin, min(begin + ROWS, last), room)
+            while more > 0:
+                room = 2 * more
+                needed, more = _fill_rows(space, begin, min(begin + ROWS, last), room)
+            longest = max(longest, needed)
+            begin = first + ROWS * take_block(space.control, owner)
+    return longest
 
 
 @inner()
@@ -232,8 +241,9 @@ def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
     meet(space.control, n_threads)
     fill_images(space.state, X, space.images, POSITION, space.entries, space.control, rank, n_threads)
     meet(space.control, n_threads)
-    space.partial[rank, 0] = _build_rows(space, first, last)
+    space.partial[rank, 0] = _build_rows(space, rank, n_threads)
     meet(space.control, n_threads)
+    refill(space.control, rank)
     needed = 0
     for member in range(n_threads):
         needed = max(needed, int(space.partial[member, 0]))

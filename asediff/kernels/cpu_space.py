@@ -12,7 +12,7 @@ import numpy as np
 
 from asediff.kernels.arrays import Array, Batch, SplineTables
 from asediff.kernels.cpu_simd import LANES, padded
-from asediff.kernels.cpu_team import CONTROL_SIZE
+from asediff.kernels.cpu_team import control_size
 
 X, V, MASS, INVERSE_MASS, FORCE, REFERENCE, GX, GV, KICK, W = 0, 3, 6, 7, 8, 11, 14, 17, 20, 23
 """Rows of `state`: position, velocity, mass, 1/mass, force, position at the last build of the list; in a reverse pass
@@ -53,6 +53,8 @@ FAR = 1e10
 """Where entry 0, which fills up rows, is: beyond any cutoff, its square within float32."""
 
 PARTIALS = 16
+BLOCK = 32
+"""Slots that are worked on together when a team shares out its forces."""
 
 
 class Space(NamedTuple):
@@ -75,6 +77,7 @@ class Space(NamedTuple):
         near: `(n_atoms, longest + LANES)` int32, in a reverse pass the entries of each row within the cutoff.
         control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
+        by_block: float64, one sum for each `BLOCK` slots.
     """
 
     geometry: Array
@@ -92,6 +95,7 @@ class Space(NamedTuple):
     near: Array
     control: Array
     partial: Array
+    by_block: Array
 
 
 def complete_cell(cell: Array, pbc: Array) -> Array:
@@ -204,8 +208,9 @@ def make_space(
         entries=np.zeros((2, 0), dtype=np.int32),
         rows=np.zeros((n_atoms, longest), dtype=np.int32),
         near=np.zeros((n_atoms if n_rows == REVERSE_ROWS else 0, longest + LANES), dtype=np.int32),
-        control=np.zeros(CONTROL_SIZE, dtype=np.int64),
+        control=np.zeros(control_size(n_threads), dtype=np.int64),
         partial=np.zeros((n_threads, PARTIALS)),
+        by_block=np.zeros(-(-n_atoms // BLOCK)),
     )
     return enlarge_images(space, n_images), used
 

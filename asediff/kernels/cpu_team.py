@@ -1,7 +1,8 @@
 """A team of threads that runs one compiled function together, and the barrier at which its members meet.
 
-Every thread of a team calls the same function on the same arrays with its own rank and works on its own fixed share;
-nothing is ever handed out at run time, so a result depends on the number of threads alone, bit for bit. The compiled
+Every thread of a team calls the same function on the same arrays with its own rank and works on its own fixed share,
+so a result depends on the number of threads alone, bit for bit. Only where every block of a share is a result of its
+own does a thread that is done go on with blocks of the others (`take_block`): cores are not equally fast. The compiled
 function releases the interpreter's lock and needs no threading library, hence no conflict with torch's or LAMMPS's
 threads, and the serial and the parallel program are one and the same build.
 """
@@ -25,8 +26,9 @@ ATOMS_PER_THREAD = 1000
 """Below this many atoms per thread meeting at barriers costs more than sharing the work gains."""
 
 SPINS = 2000
-ARRIVED, GENERATION, CONTROL_SIZE = 16, 32, 48
-"""Where a team's control array holds its barrier, on cache lines of their own; its first 16 entries are free."""
+ARRIVED, GENERATION, QUEUES, APART = 16, 32, 48, 16
+"""Where a team's control array holds its barrier and the number of blocks that each member's share has given away, on
+cache lines of their own; its first 16 entries are free."""
 _CAN_YIELD = sys.platform != "win32"
 
 _chosen: list[int] = []
@@ -59,6 +61,11 @@ def get_num_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def control_size(n_threads: int) -> int:
+    """Length of the control array of a team."""
+    return QUEUES + APART * n_threads
 
 
 def team_size(n_atoms: int) -> int:
@@ -149,3 +156,18 @@ def share(n, rank, n_threads, block):  # type: ignore[no-untyped-def]
     """First and last + 1 of this thread's share of n things, on boundaries that are multiples of `block`."""
     blocks = (n + block - 1) // block
     return min(n, blocks * rank // n_threads * block), min(n, blocks * (rank + 1) // n_threads * block)
+
+
+@inner()
+def take_block(control, owner):  # type: ignore[no-untyped-def]
+    """Number of the next block of a member's share, 0, 1, ..., never the same twice; beyond its end when all are gone.
+
+    Who takes which block depends on chance, so the work on a block must not depend on who does it.
+    """
+    return _atomic_add(control, QUEUES + APART * owner, 1)
+
+
+@inner()
+def refill(control, rank):  # type: ignore[no-untyped-def]
+    """Offer the blocks of one's own share again; between a barrier after the last and one before the next take."""
+    control[QUEUES + APART * rank] = 0
