@@ -21,6 +21,8 @@ from asediff.targets import StatePoint
 
 PADDING = 3
 """Transforms reach this many times further than g(r), which is 1 there."""
+MAX_UNKNOWNS = 1500
+"""Pairs of species times bins beyond which the closure is solved on wider bins: time grows with the third power."""
 SMALLEST, ONSET = 0.03, 0.5
 """Arguments of `hypernetted_response` for a g(r) that was measured."""
 
@@ -43,16 +45,19 @@ def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> list[di
             grids.setdefault(target_pair(target.observable), target.observable.centers.numpy())
             measured.setdefault(target_pair(target.observable), value)
     names, densities = _species(point)
-    step = min(float(r[-1] - r[0]) / (len(r) - 1) for r in grids.values())
-    n = max(int(np.ceil(r[-1] / step)) for r in grids.values())
+    reach = max(float(r[-1]) for r in grids.values())
+    step = max(min(_spacing(r) for r in grids.values()), reach * len(names) / MAX_UNKNOWNS)
+    n = int(np.ceil(reach / step))
     common = np.asarray((np.arange(n) + 0.5) * step, dtype=np.float64)
-    g = [np.interp(common, grids[name], measured[name], left=0.0, right=1.0) for name in names]
+    to_common = {name: _transfer(grids[name], common) for name in names}
+    g = [
+        to_common[name] @ measured[name] + (common > grids[name][-1]) * (1.0 - to_common[name].sum(1)) for name in names
+    ]
     response = hypernetted_response(common, np.stack(g), densities, smallest=SMALLEST, onset=ONSET)
     for i in range(len(names)):
         # the response of a bin to its own u, -g, is exact on any grid; what is interpolated is smooth
         response[i, :, i] += np.diag(g[i])
     kT = float(point.kT)
-    to_common = {name: _interpolation(grids[name], common) for name in names}
     result: list[dict[str, FloatArray]] = []
     for target, value in zip(point.targets, values, strict=True):
         result.append({})
@@ -138,6 +143,20 @@ def _species(point: StatePoint) -> tuple[list[str], FloatArray]:
     symbols = [chemical_symbols[n] for n in numbers]
     names = [pair_name(a, b) for a, b in combinations_with_replacement(symbols, 2)]
     return names, counts / counts.sum() * point.density
+
+
+def _spacing(r: FloatArray) -> float:
+    return float(r[-1] - r[0]) / (len(r) - 1)
+
+
+def _transfer(source: FloatArray, target: FloatArray) -> FloatArray:
+    """From one grid to another as a matrix `(n_target, n_source)`: wider bins average, others interpolate."""
+    fine, wide = _spacing(source), _spacing(target)
+    if wide < 1.001 * fine:
+        return _interpolation(source, target)
+    low = np.maximum(target[:, None] - 0.5 * wide, source - 0.5 * fine)
+    high = np.minimum(target[:, None] + 0.5 * wide, source + 0.5 * fine)
+    return np.asarray(np.maximum(high - low, 0.0) / wide, dtype=np.float64)
 
 
 def _interpolation(source: FloatArray, target: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from asediff.fitting.api import FitJob
 from asediff.fitting.averages import PairFunction, Statistics, ideal_counts, target_pair
 from asediff.fitting.histograms import count_pairs
-from asediff.fitting.reweighting import Objective, ReweightedMethod
+from asediff.fitting.reweighting import Expansion, LinearResponse, Objective, ReweightedMethod
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.targets import StatePoint
@@ -28,12 +28,22 @@ class RelativeEntropy(ReweightedMethod):
     notes say so when one is given.
 
     Args:
+        expansion: `LinearResponse(prior_frames_per_row=0)` or `ExactWeights()`; the prior concerns g(r) only.
         frames: mapped reference frames, one `Trajectory` per state point. Without them the targets' g(r) take their
             place, which is exact for RDFs of width 0 with fine bins.
     """
 
+    expansion: Expansion = field(default_factory=lambda: LinearResponse(prior_frames_per_row=0.0))
     frames: tuple[Trajectory, ...] | None = None
     cautious = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.expansion, LinearResponse) and self.expansion.prior_frames_per_row > 0.0:
+            raise ValueError(
+                f"expansion: prior_frames_per_row={self.expansion.prior_frames_per_row:g} concerns g(r), which "
+                "RelativeEntropy does not fit; give LinearResponse(prior_frames_per_row=0)"
+            )
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""

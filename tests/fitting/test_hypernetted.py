@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
+import asediff.fitting.hypernetted as module
 from asediff.engines import DiluteEngine
 from asediff.fitting import IHNC, IMC, GaussNewton, LinearResponse, fit
 from asediff.fitting.averages import potential_curve
@@ -102,6 +103,18 @@ def test_bins_begin_anywhere(r_min):
     expected = RegularGridInterpolator((r_moved, r_moved), moved + np.diag(g) / 2.0)
     at = np.stack(np.meshgrid(r[rows], r[rows], indexing="ij"), -1)
     np.testing.assert_allclose(expected(at), diagonal[np.ix_(rows, rows)], atol=5e-4)
+
+
+def test_many_bins_share_a_closure_of_wider_ones(monkeypatch):
+    rdf = RDF(4.0, 400, width=0)
+    exact, g = response_on(rdf, 0.3)
+    monkeypatch.setattr(module, "MAX_UNKNOWNS", 110)  # bins of 0.036 in place of 0.01
+    found, _ = response_on(rdf, 0.3)
+    r = rdf.centers.numpy()
+    for change in (np.exp(-(((r - 1.3) / 0.3) ** 2)), np.cos(2.0 * r)):
+        collective = exact @ change + g * change / 2.0
+        assert np.abs(collective).max() > 0.02
+        np.testing.assert_allclose(found @ change, exact @ change, rtol=0, atol=0.05 * np.abs(collective).max())
 
 
 def test_ihnc_names_the_pair_that_lacks_a_target():

@@ -14,6 +14,7 @@ from asediff.fitting import (
     IMC,
     ExactWeights,
     GaussNewton,
+    LinearResponse,
     RelativeEntropy,
     Reweighting,
     SafeUpdate,
@@ -152,6 +153,11 @@ def test_relative_entropy_says_that_it_does_not_fit_the_pressure():
     point = dataclasses.replace(dilute_point(lennard_jones()), pressure=0.1)
     result = run(shallower(lennard_jones()), point, RelativeEntropy(ENGINE, 1, inner_steps=1, pretraining=None))
     assert any("does not fit the pressure" in note for note in result.notes)
+
+
+def test_relative_entropy_has_no_use_for_the_closure():
+    with pytest.raises(ValueError, match="prior_frames_per_row=4 concerns g"):
+        RelativeEntropy(ENGINE, expansion=LinearResponse())
 
 
 def test_stops_within_noise_and_keeps_what_it_found():
