@@ -30,6 +30,8 @@ from asediff.kernels.cpu_space import (
     LIST_VALID,
     ORDER,
     PHASE,
+    RADIUS,
+    SKIN,
     STEP,
     WEIGHT,
     V,
@@ -37,6 +39,7 @@ from asediff.kernels.cpu_space import (
     X,
 )
 from asediff.kernels.cpu_step import (
+    FAST,
     add,
     apply_pull,
     chain_sums,
@@ -55,6 +58,10 @@ from asediff.kernels.cpu_team import inner, meet, share
 
 FRESH, PENDING = 0, 1
 """Values of control[PHASE] in a reverse pass. Pending: the first half of step n + 1 is pulled back to its kick only."""
+
+
+FIRST_GUESS = 8
+"""How many stored states further back the first list of a reverse pass is tried."""
 
 
 class Tape(NamedTuple):
@@ -101,6 +108,59 @@ def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
         return rebuild(space, rank, n_threads)
     update_images(space, rank, n_threads)
     return True
+
+
+@inner(fastmath=FAST)
+def _apart(space, positions, one, other, begin, rank, n_threads):  # type: ignore[no-untyped-def]
+    """How many atoms of one's share are further apart in two stored states than a list allows."""
+    first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
+    allowed = (0.499 * space.geometry[RADIUS, SKIN]) ** 2
+    a, b = positions[one], positions[other]
+    count = 0
+    for atom in range(begin + first, begin + last):
+        dx, dy, dz = a[atom, 0] - b[atom, 0], a[atom, 1] - b[atom, 1], a[atom, 2] - b[atom, 2]
+        count += not dx * dx + dy * dy + dz * dz <= allowed
+    return count
+
+
+@inner()
+def _farthest(space, positions, index, ahead, begin, rank, n_threads):  # type: ignore[no-untyped-def]
+    """The largest number of states, at most `ahead`, back to one whose list still serves the state at `index`.
+
+    The sums have a column of their own: the last reader of `check_moved`'s may still be under way.
+    """
+    ahead = min(ahead, index)
+    while ahead > 0:
+        space.partial[rank, 12] = _apart(space, positions, index, index - ahead, begin, rank, n_threads)
+        meet(space.control, n_threads)
+        apart = team_sum(space.partial, 12, n_threads)
+        meet(space.control, n_threads)
+        if apart == 0.0:
+            break
+        ahead -= 1
+    return ahead
+
+
+@inner()
+def _ready_among(space, positions, index, ahead, begin, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """`ready` for a stored state. A new list is that of a state further back, so that it serves the states around it.
+
+    Returns:
+        False when an array is too short, and how many states further back the latest list was built.
+    """
+    moved, _ = check_moved(space, first, last, rank, n_threads)
+    if moved > 0 or space.control[LIST_VALID] == 0:
+        ahead = _farthest(space, positions, index, ahead + 1, begin, rank, n_threads)
+        if ahead > 0:
+            read(space, X, positions, index - ahead, begin, rank, n_threads, added=False)
+        if not rebuild(space, rank, n_threads):
+            return False, ahead
+        if ahead == 0:
+            return True, ahead
+        read(space, X, positions, index, begin, rank, n_threads, added=False)
+        meet(space.control, n_threads)
+    update_images(space, rank, n_threads)
+    return True, ahead
 
 
 @inner()
@@ -209,19 +269,24 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
         start, pending = space.control[STEP], space.control[PHASE] == PENDING
         status, n = DONE, start
         pull = _Pull(0.0, 0.0, 1.0, 1.0, 0.0)
+        ahead = FIRST_GUESS
         for n in range(start, plan.low - 1, -1):
             if n == plan.low and n > 0:
                 break
             loaded = not plan.backwards or (pending and n % plan.every == 0)
+            index = (n - plan.base) // plan.every
             if loaded:
-                index = (n - plan.base) // plan.every
                 meet(space.control, n_threads)
                 read(space, X, tape.positions, index, begin, rank, n_threads, added=False)
                 read(space, V, tape.velocities, index, begin, rank, n_threads, added=False)
                 meet(space.control, n_threads)
                 places[:] = tape.chain[index, system, 0]
                 rates[:] = tape.chain[index, system, 1]
-            if not ready(space, first, last, rank, n_threads):
+            if plan.backwards:
+                fits = ready(space, first, last, rank, n_threads)
+            else:
+                fits, ahead = _ready_among(space, tape.positions, index, ahead, begin, first, last, rank, n_threads)
+            if not fits:
                 status = TOO_SHORT
                 break
             kept = pending and thermostatted and not loaded

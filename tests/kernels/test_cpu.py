@@ -282,6 +282,19 @@ def test_runs_are_independent_of_threads_and_gradients_to_round_off(kind):
             np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * np.abs(e).max(initial=0.0))
 
 
+@pytest.mark.parametrize("skin", [0.01, 0.08, 0.5])
+def test_lists_of_states_further_back_serve_those_around_them(kind, skin):
+    x, v, b, t = mixed_batch()
+    step = stepper(kind, b)
+    record = rollout(x, v, chain_of(b, step), b, t, step, 40, 10, snapshot_every=1, skin=skin)
+    w = weights(record)
+    # stepping back makes its lists where it stands
+    stored, stepped = (rollout_vjp(record, *w, mode=mode) for mode in ("stored", "reverse"))
+    for name in GRADIENT_FIELDS:
+        a, e = getattr(stored, name), getattr(stepped, name)
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * np.abs(e).max(initial=0.0))
+
+
 def test_a_clustering_system_outgrows_its_rows():
     rng = np.random.default_rng(10)
     x = rng.uniform(0, 12.0, size=(150, 3))
