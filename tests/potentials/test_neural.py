@@ -94,3 +94,16 @@ def test_bad_arguments_are_refused_in_one_line(arguments: dict, message: str):
     with pytest.raises(ValueError, match=message) as caught:
         NeuralRadial(**arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_gaussian_is_subnormal(dtype):
+    seen = []
+    radial = NeuralRadial(2.5, n_basis=100, hidden=(4,), dtype=dtype)
+    radial.mlp.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    r = torch.linspace(0.0, 3.0, 50, dtype=dtype)
+    radial(r)
+    gaussians = seen[0].detach()
+    assert float(gaussians.min()) > torch.finfo(dtype).tiny
+    x = (r[:, None] - radial.centers) / radial.log_widths.detach().exp()
+    torch.testing.assert_close(gaussians, torch.exp(-0.5 * x * x), rtol=1e-4, atol=1e-18)
