@@ -22,6 +22,8 @@ from asediff.potentials.pair import PairPotential
 from asediff.targets import StatePoint
 
 CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_FORMAT = 2
+"""Counts changes of what checkpoints hold."""
 
 
 class Method(ABC):
@@ -77,6 +79,7 @@ class FitJob:
         if self.folder is None:
             return
         state |= {
+            "format": CHECKPOINT_FORMAT,
             "potential": self.potential.state_dict(),
             "n_knots": self.potential.n_knots,
             "history": self.history,
@@ -96,12 +99,14 @@ class FitJob:
         """The last checkpoint when the fit resumes and there is one; restores potential, history and counters.
 
         Raises:
-            ValueError: the checkpoint belongs to another potential or seed.
+            ValueError: the checkpoint belongs to another potential, seed or version of asediff.
         """
         if not self.continues or self.folder is None:
             return None
         path = self.folder / CHECKPOINT
         state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise ValueError(f"resume: {path} was written by another version of asediff; start anew in another folder")
         if state["seed"] != self.seed:
             raise ValueError(f"seed: {self.seed} differs from {state['seed']} of {path}; resume with the same seed")
         try:

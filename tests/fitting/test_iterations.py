@@ -86,3 +86,29 @@ def test_a_change_within_the_noise_is_made_to_a_fifth(method):
     before = start.function(torch.linspace(1.0, 1.9, 10, dtype=torch.float64)).detach()
     assert float((tables[0] - before).abs().max()) > 0.05
     torch.testing.assert_close(tables[1] - before, 0.2 * (tables[0] - before), rtol=1e-6, atol=1e-9)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
+    point = dilute_point(lennard_jones())
+
+    def learn(start, seed=0):
+        return fit(
+            start,
+            point,
+            IMC(DiluteEngine(), 1),
+            validation=None,
+            folder=tmp_path,
+            resume=True,
+            seed=seed,
+            progress=False,
+        )
+
+    start = shallower(lennard_jones())
+    learn(start)
+    with pytest.raises(ValueError, match="seed: 1 differs from 0"):
+        learn(start, seed=1)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"format": 1}, path)
+    with pytest.raises(ValueError, match="another version of asediff; start anew"):
+        learn(start)
