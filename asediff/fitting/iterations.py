@@ -168,9 +168,9 @@ def run_lengths(count: int, growth: float) -> list[float]:
     return [count * power / sum(powers) for power in powers]
 
 
-def worth_of_signal(row: Mapping[str, float]) -> float:
-    """Factor for a change that follows from data: 1 - D_noise/D of their `comparison`, at least 0.2."""
-    return max(0.2, 1.0 - row["D_noise"] / max(row["D"], 1e-300))
+def worth_of_signal(difference: float, noise: float) -> float:
+    """Factor for a change that follows from a squared difference, of which `noise` is due to noise: at least 0.2."""
+    return max(0.2, 1.0 - noise / max(difference, 1e-300))
 
 
 def _check_histograms(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> None:

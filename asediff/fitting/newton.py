@@ -211,7 +211,7 @@ class NewtonMethod(Method):
             shortened = min(1.0, self.trust_radius / largest) if largest > 0 else 1.0
             if self.damp_noise:
                 row = comparison(job.state_points, [s.measurement for s in samples])
-                shortened *= worth_of_signal(row)
+                shortened *= worth_of_signal(row["D"], row["D_noise"])
             for pair, rows, block in zip(pairs, free, problem.blocks, strict=True):
                 self._add(job.potential, pair, rows, shortened * self.step_size * change[block])
             return {"largest_change": largest, "shortened": shortened}

@@ -23,7 +23,7 @@ from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
 from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share, untargeted_pairs
-from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
+from asediff.fitting.iterations import Iterations, run_lengths, worth_of_signal
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.samples import Sample
 from asediff.potentials.pair import PairPotential
@@ -165,8 +165,8 @@ class ReweightedMethod(Method, ABC):
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """The function to minimise with the frames of this iteration."""
 
-    def kept(self, job: FitJob, samples: Sequence[Sample]) -> float:
-        """Share of the change that the inner steps found which is made."""
+    def kept(self, job: FitJob, samples: Sequence[Sample], loss: float) -> float:
+        """Share of the change that the inner steps found which is made; `loss` is the objective before them."""
         return 1.0
 
     def run(self, job: FitJob) -> str:
@@ -191,7 +191,7 @@ class ReweightedMethod(Method, ABC):
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             told = descend(self, job, samples, parameters)
-            loop.steps.shorten(self.kept(job, samples))
+            loop.steps.shorten(self.kept(job, samples, told["loss"]))
             job.potential.refine(coldest)
             return told
 
@@ -254,7 +254,7 @@ class Reweighting(ReweightedMethod):
 
     Args:
         pressure_weight: of the pressure terms.
-        damp_noise: see `NewtonMethod`; the parameters go that share of the way.
+        damp_noise: move the parameters only by the share of the loss that is no noise of the runs (at least 0.2).
     """
 
     pressure_weight: float = 0.1
@@ -265,11 +265,17 @@ class Reweighting(ReweightedMethod):
         """See `ReweightedMethod.objective`."""
         return lambda averages, curves: matching_loss(job.state_points, averages, self.pressure_weight)  # noqa: ARG005
 
-    def kept(self, job: FitJob, samples: Sequence[Sample]) -> float:
-        """See `ReweightedMethod.kept`."""
+    def kept(self, job: FitJob, samples: Sequence[Sample], loss: float) -> float:
+        """See `ReweightedMethod.kept`; the noise is the loss that the error bars of the runs alone would give."""
         if not self.damp_noise:
             return 1.0
-        return worth_of_signal(comparison(job.state_points, [s.measurement for s in samples]))
+        noisy = []
+        for point, one in zip(job.state_points, samples, strict=True):
+            errors = one.measurement.errors
+            values = tuple(t.reference + e for t, e in zip(point.targets, errors, strict=True))
+            pressure = torch.tensor((point.pressure or 0.0) + one.measurement.pressure_error, dtype=torch.float64)
+            noisy.append(Averages(values, pressure, torch.ones(())))
+        return worth_of_signal(loss, float(matching_loss(job.state_points, noisy, self.pressure_weight)))
 
 
 def matching_loss(state_points: Sequence[StatePoint], averages: Sequence[Averages], pressure_weight: float) -> Tensor:

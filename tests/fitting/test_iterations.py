@@ -10,7 +10,7 @@ import torch
 
 from asediff.engines import DiluteEngine, LammpsEngine, TorchEngine
 from asediff.fitting import IHNC, IMC, GaussNewton, Reweighting, fit
-from asediff.fitting.iterations import run_lengths
+from asediff.fitting.iterations import run_lengths, worth_of_signal
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.system import System
@@ -112,3 +112,8 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     torch.save(state | {"format": 1}, path)
     with pytest.raises(ValueError, match="another version of asediff; start anew"):
         learn(start)
+
+
+def test_only_noise_shortens_a_change():
+    assert worth_of_signal(4.0, 1.0) == 0.75
+    assert worth_of_signal(1.0, 0.9) == worth_of_signal(1.0, 2.0) == worth_of_signal(0.0, 0.0) * 0.2 == 0.2
