@@ -46,6 +46,18 @@ from .methods_page import page
 BAR = 1e5 * units.Pascal
 
 
+REPEATED = ("IBI", "IMC", "IHNC", "Gauss-Newton", "Reweighting, neural")
+"""Methods that are run with several seeds at a single state point, and in every case."""
+SEEDS = (1, 2, 3, 4, 5)
+WITHOUT_SECANT = "IHNC without secant"
+COMPARED = (
+    *REPEATED,
+    "Gauss-Newton with pressure",
+    "Reweighting, neural, exact weights",
+    "DiffSim, neural",
+)
+
+
 @dataclass(frozen=True)
 class Case:
     """One system.
@@ -61,6 +73,7 @@ class Case:
         pressures: of the reference at each point, energy/length³.
         pressure_unit: for the table: energy/length³ of one unit, and its name.
         delta_range: r of the potential error.
+        methods: names of those that are compared.
     """
 
     title: str
@@ -73,6 +86,7 @@ class Case:
     pressures: tuple[float, ...]
     pressure_unit: tuple[float, str]
     delta_range: tuple[float, float]
+    methods: tuple[str, ...]
 
     @property
     def kT(self) -> float:
@@ -99,13 +113,23 @@ def lennard_jones(folder: Path) -> Case:
     return _known([folder / "lj.npz"], "LJ, ρ 0.7, T 1.0", [system], truth, {None: RDF(3.5, 350)}, 2.0, {None: 0.9})
 
 
+def dense(folder: Path) -> Case:
+    """The same fluid at ρ = 0.8; potentials reach 2.5 with rows of 0.02."""
+    system = System.from_atoms(fcc("Ar", density=0.8, cells=4, mass=1.0, rattle=0.02))
+    truth = PairPotential(LennardJones(), 2.5, truncation=Shifted())
+    names = (*REPEATED, WITHOUT_SECANT)
+    case = _known([folder / "dense.npz"], "LJ, ρ 0.8, T 1.0", [system], truth, {None: RDF(3.4, 170)}, 2.5, {None: 0.9})
+    return replace(case, methods=names)
+
+
 def multistate(folder: Path) -> Case:
     """The same fluid at ρ = 0.3, 0.5 and 0.7 together; potentials reach 2.5 with rows of 0.02."""
     densities = (0.3, 0.5, 0.7)
     systems = [System.from_atoms(fcc("Ar", density=rho, cells=4, mass=1.0, rattle=0.02)) for rho in densities]
     truth = PairPotential(LennardJones(), 2.5, truncation=Shifted())
     paths = [folder / f"multistate_{rho}.npz" for rho in densities]
-    return _known(paths, "LJ, ρ 0.3, 0.5, 0.7 together", systems, truth, {None: RDF(3.5, 175)}, 2.5, {None: 0.9})
+    case = _known(paths, "LJ, ρ 0.3, 0.5, 0.7 together", systems, truth, {None: RDF(3.5, 175)}, 2.5, {None: 0.9})
+    return replace(case, methods=(*REPEATED, "DiffSim, neural"))
 
 
 def binary(folder: Path) -> Case:
@@ -115,7 +139,8 @@ def binary(folder: Path) -> Case:
     truth = PairPotential({pair: LennardJones(1.0, s) for pair, s in sigma.items()}, 2.5, truncation=Shifted())
     rdfs = {pair: RDF(3.3, 165, pair=pair) for pair in sigma}
     core = {pair: 0.9 * s for pair, s in sigma.items()}
-    return _known([folder / "mixture.npz"], "50:50 mixture", [System.from_atoms(atoms)], truth, rdfs, 2.5, core)
+    case = _known([folder / "mixture.npz"], "50:50 mixture", [System.from_atoms(atoms)], truth, rdfs, 2.5, core)
+    return replace(case, methods=(*COMPARED, "IMC without cross terms"))
 
 
 def _known(
@@ -157,6 +182,7 @@ def _known(
         tuple(pressures),
         (1.0, "ε/σ³"),
         (0.9, cutoff),
+        COMPARED,
     )
 
 
@@ -195,11 +221,13 @@ def water(folder: Path) -> Case:
         (1.0 * BAR,),
         (BAR, "bar"),
         (2.5, 6.25),
+        COMPARED,
     )
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
     "lj": lennard_jones,
+    "dense": dense,
     "mixture": binary,
     "water": water,
     "multistate": multistate,
@@ -221,6 +249,7 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
         "IMC": (IMC(growing, few, cutoff=cutoff, growth=growth), False),
         "IMC without cross terms": (IMC(growing, few, cutoff=cutoff, growth=growth, cross_terms=False), False),
         "IHNC": (IHNC(growing, few, cutoff=cutoff, growth=growth), False),
+        WITHOUT_SECANT: (IHNC(growing, few, cutoff=cutoff, growth=growth, secant=False), False),
         "Gauss-Newton": (GaussNewton(growing, few, cutoff=cutoff, growth=growth), False),
         "Gauss-Newton with pressure": (GaussNewton(replace(engine, steps=60_000), 4, cutoff=cutoff), True),
         "Reweighting, neural": (Reweighting(growing, few, growth=growth), False),
@@ -230,23 +259,13 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
         ),
         "DiffSim, neural": (DiffSim(engine.timestep, epochs=500, steps=120), False),
     }
-    if len(case.points) > 1:
-        several = ("IBI", "IMC", "IHNC", "Gauss-Newton", "Reweighting, neural", "DiffSim, neural")
-        return {name: chosen[name] for name in several}
-    if len(case.points[0].targets) == 1:
-        del chosen["IMC without cross terms"]
-    return chosen
-
-
-REPEATED = ("IBI", "IMC", "IHNC", "Gauss-Newton", "Reweighting, neural")
-"""Methods that are run with several seeds at a single state point."""
-SEEDS = (1, 2, 3, 4, 5)
+    return {name: chosen[name] for name in case.methods}
 
 
 def run_seeds(case: Case, name: str) -> dict[str, Any]:
     """Results with the first seed, and D with all of `SEEDS` where the method is among `REPEATED`."""
     row = run(case, name, seed=SEEDS[0])
-    others = SEEDS[1:] if name in REPEATED and len(case.points) == 1 else ()
+    others = SEEDS[1:] if name in (*REPEATED, WITHOUT_SECANT) and len(case.points) == 1 else ()
     return row | {"D_seeds": [row["D"], *(run(case, name, seed=seed)["D"] for seed in others)]}
 
 
@@ -313,7 +332,7 @@ def main() -> None:
         path = store / f"{name}.json"
         data = json.loads(path.read_text()) if path.is_file() else {"rows": []}
         data |= {"title": case.title, "pressure_unit": case.pressure_unit[1]}
-        for method in arguments.only or methods(case):
+        for method in arguments.only or case.methods:
             row = run_seeds(case, method)
             data["rows"] = [r for r in data["rows"] if r["method"] != method] + [row]
             unfinished = path.with_suffix(".part")

@@ -16,6 +16,7 @@ ORDER = (
     "IMC",
     "IMC without cross terms",
     "IHNC",
+    "IHNC without secant",
     "Gauss-Newton",
     "Gauss-Newton with pressure",
     "Reweighting, neural",
