@@ -52,7 +52,7 @@ REMARKS = (
     "  which weighs the bins otherwise: for LJ, whose potential ends at 2.0 and cannot meet g(r) everywhere, it does",
     "  hardly better than IBI.",
     "- Without cross terms IMC changes the potential of a pair of species by the g(r) of that pair alone: the steps",
-    "  disturb each other, and five updates leave D a hundred times as large as with them.",
+    "  disturb each other, and five updates leave D two hundred times as large as with them.",
     "- At ρ = 0.3 and kT = 1 the fluid is close to its critical point: steps of first order overshoot. Half of such a",
     "  step is taken back, which costs a run; there the methods make ten runs of 2,000 + 16,000 steps on average, each",
     "  1.3 times as long as the one before.",

@@ -111,10 +111,11 @@ def test_many_bins_share_a_closure_of_wider_ones(monkeypatch):
     monkeypatch.setattr(module, "MAX_UNKNOWNS", 110)  # bins of 0.036 in place of 0.01
     found, _ = response_on(rdf, 0.3)
     r = rdf.centers.numpy()
-    for change in (np.exp(-(((r - 1.3) / 0.3) ** 2)), np.cos(2.0 * r)):
+    # the second change reaches the end of g(r), where the window on h(r) moves by a part of a bin
+    for change, allowed in ((np.exp(-(((r - 1.3) / 0.3) ** 2)), 0.01), (np.cos(2.0 * r), 0.03)):
         collective = exact @ change + g * change / 2.0
         assert np.abs(collective).max() > 0.02
-        np.testing.assert_allclose(found @ change, exact @ change, rtol=0, atol=0.05 * np.abs(collective).max())
+        np.testing.assert_allclose(found @ change, exact @ change, rtol=0, atol=allowed * np.abs(collective).max())
 
 
 def test_ihnc_names_the_pair_that_lacks_a_target():

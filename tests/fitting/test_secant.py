@@ -69,13 +69,13 @@ def test_noise_teaches_nothing():
     truth, believed = matrix(0), matrix(0) + matrix(1, 0.1)
     step = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     assert torch.equal(corrected(learnt([step], truth, believed, error=10.0), believed), believed)
-    # with noise a part of the way
-    missing = [
-        float(((corrected(learnt([step], truth, believed, error), believed) - truth) @ step).norm())
-        for error in (0.0, 0.05, 10.0)
-    ]
-    assert missing[0] < 1e-12
-    assert 0.1 * missing[2] < missing[1] < 0.9 * missing[2]
+    # in between 1 - noise/unforeseen of the way, each weighed by 1/(variance + 0.02²)
+    for error in (0.0, 0.02, 0.05):
+        missed = (truth - believed) @ step
+        unforeseen, noise = float(missed @ missed), VALUES * 2.0 * error**2
+        assert noise < 0.9 * unforeseen
+        found = corrected(learnt([step], truth, believed, error), believed) @ step
+        torch.testing.assert_close(found, believed @ step + (1.0 - noise / unforeseen) * missed)
 
 
 def test_steps_that_the_response_does_not_describe_at_all_teach_nothing():

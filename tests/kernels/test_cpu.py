@@ -3,8 +3,10 @@ import pytest
 from brute_force import batch, lattice, run, stepper, tables
 from scipy.interpolate import CubicSpline
 
+from asediff.kernels import cpu
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
 from asediff.kernels.cpu import pair_forces, rollout, rollout_vjp, set_num_threads
+from asediff.kernels.cpu_space import BUILDS, make_space
 
 KINDS = [NVE, NOSE_HOOVER, LANGEVIN]
 NAMES = {NVE: "nve", NOSE_HOOVER: "chain", LANGEVIN: "langevin"}
@@ -293,6 +295,25 @@ def test_lists_of_states_further_back_serve_those_around_them(kind, skin):
     for name in GRADIENT_FIELDS:
         a, e = getattr(stored, name), getattr(stepped, name)
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * np.abs(e).max(initial=0.0))
+
+
+def test_a_reverse_pass_through_stored_states_builds_half_as_many_lists(monkeypatch):
+    spaces = []
+
+    def remembered(*arguments, **options):
+        spaces.append(make_space(*arguments, **options))
+        return spaces[-1]
+
+    monkeypatch.setattr(cpu, "make_space", remembered)
+    x, cell = lattice(8, 0.7)
+    b, t = batch([cell], [len(x)]), tables()
+    step = stepper(NVE, b)
+    v = np.random.default_rng(9).normal(size=x.shape)
+    record = rollout(x, v, chain_of(b, step), b, t, step, 200, 100, snapshot_every=1, skin=0.2)
+    rollout_vjp(record, *weights(record), mode="stored")
+    forward, backward = (int(space.control[BUILDS]) for space, _ in spaces)
+    assert forward > 10
+    assert backward < 0.65 * forward
 
 
 def test_a_clustering_system_outgrows_its_rows():
