@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, CheckpointAdjoint, Recording, ReversibleAdjoint, refuse_second_derivative
-from asediff.integrators import ChainStepper, LangevinStepper, State, Stepper
+from asediff.adjoints import Adjoint, Schedule
+from asediff.integrators import State, Stepper
 from asediff.kernels import arrays
 from asediff.kernels.devices import runs_triton
+from asediff.reverse import Recording, refuse_second_derivative
 from asediff.splines import PairSpline
 from asediff.system import System
 
@@ -36,22 +37,42 @@ class Backend(Protocol):
         """Gradients in coefficients, x, v and chain, from those of all outputs but the energies."""
 
 
-def is_fused(system: System, adjoint: Adjoint) -> bool:
-    """Whether a pair potential on this system, differentiated this way, runs in the fused kernels."""
-    floating = system.dtype in (torch.float32, torch.float64)
-    fitting = floating and isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
-    return fitting and (system.device.type == "cpu" or runs_triton(system.device))
+class FusedForm(NamedTuple):
+    """What the kernels need to know of a run besides its state.
+
+    Attributes:
+        tables: the pair potential.
+        stepper: the integrator.
+        schedule: the adjoint.
+    """
+
+    tables: PairSpline
+    stepper: arrays.Stepper
+    schedule: Schedule
+
+
+def fused_form(
+    system: System, tables: PairSpline | None, stepper: Stepper, state: State, n_steps: int, first_step: int,
+    adjoint: Adjoint,
+) -> FusedForm | None:  # fmt: skip
+    """The compiled form of a run, or None when potential, stepper, adjoint, number type or device have none."""
+    if tables is None or system.dtype not in (torch.float32, torch.float64):
+        return None
+    if system.device.type != "cpu" and not runs_triton(system.device):
+        return None
+    form, schedule = stepper.compiled(first_step), adjoint.compiled(n_steps, state)
+    if form is None or schedule is None:
+        return None
+    return FusedForm(tables, form, schedule)
 
 
 def fused_run(
     system: System,
-    spline: PairSpline,
+    form: FusedForm,
     stepper: Stepper,
     start: State,
     n_steps: int,
     save_every: int,
-    first_step: int,
-    adjoint: Adjoint,
     skin: float | None,
     *,
     backend: Backend | None = None,
@@ -60,13 +81,11 @@ def fused_run(
 
     Args:
         system: one or many systems; the state is that of `start`.
-        spline: the tabulated potential.
+        form: of `fused_form`.
         stepper: the integrator.
         start: state to start from.
         n_steps: number of steps.
         save_every: steps between frames.
-        first_step: number of the first step.
-        adjoint: one that `is_fused` takes.
         skin: of the neighbor lists, length; None for 12 % of the cutoff.
         backend: kernels to use; those of the system's device by default.
 
@@ -77,14 +96,13 @@ def fused_run(
     Raises:
         FusedFailure: the atoms blew up.
     """
-    assert isinstance(adjoint, CheckpointAdjoint | ReversibleAdjoint)
-    snapshot_every, backwards = adjoint.schedule(n_steps, start)
+    spline, (snapshot_every, backwards) = form.tables, form.schedule
     inputs = (spline.coefficients.to(system.dtype), *start)
     needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     call = arrays.FusedCall(
         arrays.Batch(system.masses, system.offsets, system.cell, system.pbc, spline.types(system)),
         arrays.SplineTables(None, spline.table_index, spline.s_lo, spline.spacing, spline.cutoff),
-        _stepper_arrays(system, stepper, first_step),
+        form.stepper,
         n_steps,
         save_every,
         snapshot_every if needs_gradient else 0,
@@ -130,22 +148,3 @@ class _FusedRun(torch.autograd.Function):
         if ctx.call.snapshot_every == 0:
             raise RuntimeError("simulate ran without snapshots because nothing required a gradient then")
         return None, None, *ctx.kernels.rollout_vjp(ctx.call, ctx.run, gradients[:5])
-
-
-def _stepper_arrays(system: System, stepper: Stepper, first_step: int) -> arrays.Stepper:
-    zero = torch.zeros(system.n_systems, dtype=torch.float64, device=system.device)
-    kind, friction, seeds, chain_masses = arrays.NVE, 0.0, zero.to(torch.int64), zero[:, None][:, :0]
-    if isinstance(stepper, ChainStepper):
-        kind, chain_masses = arrays.NOSE_HOOVER, stepper.chain_masses
-    elif isinstance(stepper, LangevinStepper):
-        kind, friction, seeds = arrays.LANGEVIN, stepper.friction, stepper.seeds
-    return arrays.Stepper(
-        kind=kind,
-        timestep=stepper.timestep,
-        kT=zero if stepper.kT is None else stepper.kT,
-        n_dof=stepper.n_dof,
-        chain_masses=chain_masses,
-        friction=zero + friction,
-        seeds=seeds,
-        first_step=first_step,
-    )

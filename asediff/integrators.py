@@ -19,6 +19,7 @@ import ase.units
 import torch
 from torch import Tensor
 
+from asediff.kernels import arrays
 from asediff.kernels.noise import philox_normal
 from asediff.system import System
 
@@ -181,6 +182,9 @@ class Langevin(Thermostatted):
 class Stepper:
     """The maps of one velocity-Verlet step for one batch, and the base of the thermostatted ones.
 
+    Of a subclass, `first`, `move` and `second` are enough; their inverse is asked for with `backward=True`, or
+    `step_back` is overridden. Where the inverse is not one, `ReversibleAdjoint` sees it and takes steps again instead.
+
     Attributes:
         kT: `(n_systems,)`, energy, or None in the microcanonical ensemble.
         n_dof: `(n_systems,)`, degrees of freedom that the temperature is defined over.
@@ -196,6 +200,33 @@ class Stepper:
         self.system_idx = system.system_idx
         self.n_systems = system.n_systems
         self.n_dof = (3.0 * system.counts - 3.0).clamp(min=1.0).to(system.dtype)
+
+    def compiled(self, first_step: int) -> arrays.Stepper | None:
+        """What the fused kernels take to do exactly what this stepper does; None: they cannot.
+
+        A form holds for its own class alone: a subclass changes the step in a way that no kernel knows, and says what
+        it is by overriding this.
+
+        Args:
+            first_step: number of the first step, which noise depends on.
+        """
+        return self._form(arrays.NVE, first_step) if type(self) is Stepper else None
+
+    def _form(
+        self, kind: int, first_step: int, *, chain_masses: Tensor | None = None, seeds: Tensor | None = None,
+        friction: float = 0.0,
+    ) -> arrays.Stepper:  # fmt: skip
+        zero = torch.zeros(self.n_systems, dtype=torch.float64, device=self.masses.device)
+        return arrays.Stepper(
+            kind=kind,
+            timestep=self.timestep,
+            kT=zero if self.kT is None else self.kT,
+            n_dof=self.n_dof,
+            chain_masses=zero[:, None][:, :0] if chain_masses is None else chain_masses,
+            friction=zero + friction,
+            seeds=zero.to(torch.int64) if seeds is None else seeds,
+            first_step=first_step,
+        )
 
     def twice_kinetic(self, velocities: Tensor) -> Tensor:
         """Σ m v² of each system `(n_systems,)`."""
@@ -263,6 +294,12 @@ class ChainStepper(Stepper):
         masses = (kT * tdamp**2)[:, None].repeat(1, tchain)
         masses[:, 0] = masses[:, 0] * self.n_dof
         self.chain_masses = masses
+
+    def compiled(self, first_step: int) -> arrays.Stepper | None:
+        """See `Stepper.compiled`."""
+        if type(self) is not ChainStepper:
+            return None
+        return self._form(arrays.NOSE_HOOVER, first_step, chain_masses=self.chain_masses)
 
     def _pull(self, j: int, rates: list[Tensor], twice_kinetic: Tensor) -> Tensor:
         if j == 0:
@@ -335,6 +372,12 @@ class LangevinStepper(Stepper):
         self.decay = math.exp(-friction * timestep)
         self.spread = torch.sqrt(kT[system.system_idx][:, None] * (1.0 - self.decay**2) / self.masses)
 
+    def compiled(self, first_step: int) -> arrays.Stepper | None:
+        """See `Stepper.compiled`."""
+        if type(self) is not LangevinStepper:
+            return None
+        return self._form(arrays.LANGEVIN, first_step, seeds=self.seeds, friction=self.friction)
+
     def rates(self, state: State, forces: Tensor) -> State:
         """A stochastic equation has no time derivative.
 
@@ -358,3 +401,21 @@ class LangevinStepper(Stepper):
         else:
             velocities = self.decay * state.velocities + self._kick(step)
         return State(positions + half * velocities, velocities, state.thermostat)
+
+
+def check_rates(stepper: Stepper) -> None:
+    """Refuse a stepper whose equations of motion are inherited while its step is not.
+
+    Raises:
+        ValueError: naming the class and the remedy.
+    """
+    lineage = type(stepper).__mro__
+
+    def level(name: str) -> int:
+        return next(k for k, cls in enumerate(lineage) if name in cls.__dict__)
+
+    if min(level(name) for name in ("step", "first", "move", "second")) < level("rates"):
+        raise ValueError(
+            f"integrator: {type(stepper).__name__} changes the step of {lineage[level('rates')].__name__} but not its "
+            "equations of motion; define its `rates`, or use CheckpointAdjoint, which needs none"
+        )

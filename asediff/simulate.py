@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, Problem, Recording, ReversibleAdjoint
-from asediff.fused import FusedFailure, fused_run, is_fused
+from asediff.adjoints import Adjoint, ReversibleAdjoint
+from asediff.fused import FusedFailure, fused_form, fused_run
 from asediff.integrators import Integrator, State, Stepper
 from asediff.neighbors import NeighborList, Neighbors, check_box
 from asediff.potentials.base import Potential
-from asediff.potentials.pair import PairPotential
+from asediff.reverse import Problem, Recording
 from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -41,8 +41,9 @@ def simulate(
 ) -> Trajectory:
     """Run molecular dynamics; the trajectory is differentiable in the potential's parameters and in the start.
 
-    A pair potential is tabulated once per call and runs in fused kernels, whatever its radial functions cost; any other
-    potential is evaluated in torch at every step.
+    A pair potential is tabulated once per call and runs in fused kernels, whatever its radial functions cost, as far as
+    potential, integrator and adjoint are asediff's own; a subclass that changes the energy or the step, and any other
+    potential, is evaluated in torch at every step.
 
     Args:
         start: systems to start from, or a trajectory to continue (its last state, thermostat and step count).
@@ -77,12 +78,11 @@ def simulate(
     state, first_step = _start_state(start, stepper)
     check_box(system.cell, system.pbc, potential.cutoff)
 
-    spline = potential.tabulate(system, stepper.kT) if isinstance(potential, PairPotential) else None
-    if spline is not None and is_fused(system, adjoint):
+    spline = potential.compiled(system, stepper.kT)
+    form = fused_form(system, spline, stepper, state, steps, first_step, adjoint)
+    if form is not None:
         try:
-            recording, energy, pressure, conserved = fused_run(
-                system, spline, stepper, state, steps, save_every, first_step, adjoint, skin
-            )
+            recording, energy, pressure, conserved = fused_run(system, form, stepper, state, steps, save_every, skin)
         except FusedFailure as failure:
             raise InstabilityError(integrator.timestep) from failure
     else:

@@ -39,8 +39,8 @@ from asediff.kernels.cpu_step import (
 )
 from asediff.kernels.cpu_team import inner, meet, refill, share, take_block
 
-DONE, TOO_SHORT = 0, 1
-"""Values of control[STATUS]."""
+DONE, TOO_SHORT, STRAYED = 0, 1, 2
+"""Values of control[STATUS]. Strayed: stepping back led away from where the run came from."""
 
 
 class Record(NamedTuple):
@@ -169,7 +169,7 @@ def _advance(space, step, scale, number, first, last):  # type: ignore[no-untype
         add(space.state, X, dt, V, first, last)
 
 
-def _compile_forward(build: str):  # type: ignore[no-untyped-def]
+def compile_forward(build: str):  # type: ignore[no-untyped-def]
     """The compiled run. `build` names the sources, so that the cache on disk never serves an older build."""
 
     @njit(nogil=True, error_model="numpy", cache=True)

@@ -18,7 +18,7 @@ from numba import njit
 
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
 from asediff.kernels.cpu_bins import fill_images
-from asediff.kernels.cpu_forward import DONE, TOO_SHORT, stop, update_images
+from asediff.kernels.cpu_forward import DONE, STRAYED, TOO_SHORT, stop, update_images
 from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_forces, sum_reverse
 from asediff.kernels.cpu_simd import LANES
@@ -86,11 +86,13 @@ class Plan(NamedTuple):
     """What part of a run a call of the reverse pass covers.
 
     Attributes:
-        low: step to arrive at; at 0 the gradient is complete.
+        low: step to arrive at.
         base: step of the first stored state.
         every: steps between stored states; 1 unless `backwards`.
         save_every: steps between frames.
         backwards: recover states by stepping back, and take the stored ones where there are.
+        closes: complete the gradient there: it is the start of the run. Otherwise the rest of the state is recovered
+            there, when stepping back, so that it can be compared with the stored one.
     """
 
     low: int
@@ -98,16 +100,29 @@ class Plan(NamedTuple):
     every: int
     save_every: int
     backwards: bool
+    closes: bool
 
 
 @inner()
 def ready(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
-    """Make list and images fit the positions; False when an array is too short."""
-    moved, _ = check_moved(space, first, last, rank, n_threads)
+    """Make list and images fit the positions; TOO_SHORT when an array is, STRAYED when an atom is absurdly far."""
+    moved, absurd = check_moved(space, first, last, rank, n_threads)
+    if absurd > 0 and space.control[LIST_VALID] != 0:
+        return STRAYED
     if moved > 0 or space.control[LIST_VALID] == 0:
-        return rebuild(space, rank, n_threads)
+        return DONE if rebuild(space, rank, n_threads) else TOO_SHORT
     update_images(space, rank, n_threads)
-    return True
+    return DONE
+
+
+@inner()
+def _recover_velocities(space, step, places, rates, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Take velocities and chain from behind the first half kick of a step to before it; list and images fit."""
+    sum_forces(space, first, last, keep=False)
+    combine(space.state, V, 1.0, -0.5 * step.timestep, FORCE, INVERSE_MASS, first, last)
+    if step.kind == NOSE_HOOVER:
+        pull = _undo_half_chain(_begin_pull(space, first, last, rank, n_threads), step, places, rates)
+        multiply(space.state, V, pull.slow, first, last)
 
 
 @inner(fastmath=FAST)
@@ -146,7 +161,7 @@ def _ready_among(space, positions, index, ahead, begin, first, last, rank, n_thr
     """`ready` for a stored state. A new list is that of a state further back, so that it serves the states around it.
 
     Returns:
-        False when an array is too short, and how many states further back the latest list was built.
+        DONE, or TOO_SHORT when an array is, and how many states further back the latest list was built.
     """
     moved, _ = check_moved(space, first, last, rank, n_threads)
     if moved > 0 or space.control[LIST_VALID] == 0:
@@ -154,13 +169,13 @@ def _ready_among(space, positions, index, ahead, begin, first, last, rank, n_thr
         if ahead > 0:
             read(space, X, positions, index - ahead, begin, rank, n_threads, added=False)
         if not rebuild(space, rank, n_threads):
-            return False, ahead
+            return TOO_SHORT, ahead
         if ahead == 0:
-            return True, ahead
+            return DONE, ahead
         read(space, X, positions, index, begin, rank, n_threads, added=False)
         meet(space.control, n_threads)
     update_images(space, rank, n_threads)
-    return True, ahead
+    return DONE, ahead
 
 
 @inner()
@@ -240,7 +255,7 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
         pull_drift(space.state, dt, first, last)
 
 
-def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
+def compile_reverse(build: str):  # type: ignore[no-untyped-def]
     """The compiled reverse pass; for `build` see `cpu_forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
@@ -271,7 +286,11 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
         pull = _Pull(0.0, 0.0, 1.0, 1.0, 0.0)
         ahead = FIRST_GUESS
         for n in range(start, plan.low - 1, -1):
-            if n == plan.low and n > 0:
+            if n == plan.low and not plan.closes:
+                if plan.backwards:
+                    status = ready(space, first, last, rank, n_threads)
+                    if status == DONE:
+                        _recover_velocities(space, step, places, rates, first, last, rank, n_threads)
                 break
             loaded = not plan.backwards or (pending and n % plan.every == 0)
             index = (n - plan.base) // plan.every
@@ -283,11 +302,10 @@ def _compile_reverse(build: str):  # type: ignore[no-untyped-def]
                 places[:] = tape.chain[index, system, 0]
                 rates[:] = tape.chain[index, system, 1]
             if plan.backwards:
-                fits = ready(space, first, last, rank, n_threads)
+                status = ready(space, first, last, rank, n_threads)
             else:
-                fits, ahead = _ready_among(space, tape.positions, index, ahead, begin, first, last, rank, n_threads)
-            if not fits:
-                status = TOO_SHORT
+                status, ahead = _ready_among(space, tape.positions, index, ahead, begin, first, last, rank, n_threads)
+            if status != DONE:
                 break
             kept = pending and thermostatted and not loaded
             if pending and thermostatted:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from asediff.kernels.arrays import Array, Batch
-from asediff.kernels.cpu_forward import DONE
+from asediff.kernels.arrays import Array, Batch, Stepper
+from asediff.kernels.cpu_forward import TOO_SHORT, compile_forward
 from asediff.kernels.cpu_space import ORDER, STATUS, Space, enlarge
+from asediff.kernels.cpu_step import Step
 from asediff.kernels.cpu_team import get_num_threads, run_team, team_size
 
 COMPILED = (
@@ -81,6 +83,24 @@ def until_done(space: Space, n_threads: int, call: Callable[[Space, int], None])
     """Let a team run `call(space, rank)`; whenever an array turns out too short, enlarge it and go on from there."""
     while True:
         run_team(n_threads, partial(call, space))
-        if space.control[STATUS] == DONE:
+        if space.control[STATUS] != TOO_SHORT:
             return space
         space = enlarge(space)
+
+
+run_forward = compile_forward(build_name())
+"""See `asediff.kernels.cpu_forward`."""
+
+
+def make_step(stepper: Stepper, system: int, first_step: int) -> Step:
+    """The integrator of one system, for the compiled functions."""
+    return Step(
+        kind=int(stepper.kind),
+        timestep=float(stepper.timestep),
+        kT=float(stepper.kT[system]),
+        n_dof=float(stepper.n_dof[system]),
+        chain_masses=np.ascontiguousarray(stepper.chain_masses[system], dtype=np.float64),
+        decay=math.exp(-float(stepper.friction[system]) * float(stepper.timestep)),
+        seed=np.uint64(stepper.seeds[system]),
+        first_step=int(first_step),
+    )

@@ -13,7 +13,6 @@ from asediff.kernels import arrays
 from asediff.neighbors import NeighborList
 from asediff.observables.base import Observable, frames_of
 from asediff.potentials.base import Potential
-from asediff.potentials.pair import PairPotential
 from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -71,8 +70,8 @@ class Pressure(Observable):
 
 def virial(positions: Tensor, system: System, potential: Potential, kT: float | Tensor | None = None) -> Tensor:
     """W = sum over pairs of r·F for frames `(n_frames, n_atoms, 3)` of a system, `(n_frames, n_systems)`, energy."""
-    if isinstance(potential, PairPotential) and positions.device.type == "cpu":
-        spline = potential.tabulate(system, kT)
+    spline = potential.compiled(system, kT) if positions.device.type == "cpu" else None
+    if spline is not None:
         result: Tensor = _PairVirial.apply(positions, spline.coefficients, system, spline)
         return result
     neighbor_list = NeighborList(potential.cutoff)

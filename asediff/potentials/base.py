@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asediff.neighbors import Neighbors
+from asediff.splines import PairSpline
 from asediff.system import System
 
 
@@ -34,6 +35,17 @@ class Potential(nn.Module, ABC):
         Returns:
             `(n_systems,)`, energy; differentiable in positions, cell and parameters.
         """
+
+    def compiled(self, system: System, kT: Tensor | float | None = None) -> PairSpline | None:
+        """The pair tables that `energy` and `energy_forces` are evaluated from, exactly; None: there are none.
+
+        Dynamics, calculators and pressures then run on the tables, in compiled kernels, in place of `energy`.
+
+        Args:
+            system: gives the number of systems, the species and the device.
+            kT: `(n_systems,)` or a number, energy; needed by temperature-dependent potentials only.
+        """
+        return None
 
     def energy_forces(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy `(n_systems,)` and forces `(n_atoms, 3)` = -dE/dx.

@@ -187,6 +187,18 @@ class PairPotential(Potential):
         coefficients = torch.stack(tables).to(device=device, dtype=system.dtype)
         return PairSpline(coefficients, index, species, s_lo, spacing, self.cutoff)
 
+    def compiled(self, system: System, kT: Tensor | float | None = None) -> PairSpline | None:
+        """See `Potential.compiled`: `tabulate`, unless `energy` or `energy_forces` have been overridden."""
+        return self.tabulate(system, kT) if self.is_pairwise else None
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Whether energies and forces are those of the table; not when a subclass (or an object) overrides them."""
+        return all(
+            getattr(getattr(self, name), "__func__", None) is getattr(PairPotential, name)
+            for name in ("energy", "energy_forces")
+        )
+
     def _grid(self, n_knots: int | None = None) -> tuple[float, float, int]:
         """First knot and spacing in s, and the knot at which the core ends."""
         n_knots = self.n_knots if n_knots is None else n_knots
@@ -276,3 +288,23 @@ class PairPotential(Potential):
         """Energy `(n_systems,)` and forces `(n_atoms, 3)` of the table."""
         energy, forces, _ = self.tabulate(system, kT).energy_forces(system, neighbors)
         return energy, forces
+
+
+def check_pairwise(potential: Potential, user: str) -> None:
+    """Refuse a potential that is more than its pair tables where nothing but those is seen.
+
+    Args:
+        potential: what is handed in.
+        user: who works with the tables alone, as the message calls it.
+
+    Raises:
+        ValueError: a potential without pair functions, or one that overrides `energy`.
+    """
+    if isinstance(potential, PairPotential) and potential.is_pairwise:
+        return
+    kind = type(potential).__name__
+    reason = "overrides the energy of PairPotential" if isinstance(potential, PairPotential) else "is not pairwise"
+    raise ValueError(
+        f"potential: {kind} {reason}, and {user} would see its pair functions alone; give a PairPotential whose "
+        "energy is the sum of its pair functions"
+    )
