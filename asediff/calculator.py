@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from asediff.neighbors import NeighborList, Neighbors
 from asediff.potentials.base import Potential, SumPotential
+from asediff.potentials.fingerprint import Fingerprint
 from asediff.potentials.io import describe_potential
 from asediff.potentials.pair import PairPotential
 from asediff.splines import PairSpline
@@ -73,8 +74,8 @@ class AsediffCalculator(Calculator):
         if kT is not None and temperature_K is not None:
             raise InputError("kT, temperature_K: both are given; give at most one of the two")
         self.potential = potential
-        self._pair_terms = _pair_terms(potential)
-        if self._pair_terms is None:
+        self._lock = _Lock()
+        if potential.pair_terms() is None:
             self.implemented_properties = [name for name in type(self).implemented_properties if name != "energies"]
         super().__init__(kT=kT, temperature_K=temperature_K, skin=skin, device=device, dtype=dtype)
 
@@ -111,16 +112,21 @@ class AsediffCalculator(Calculator):
         self._neighbor_list = neighbor_list
         self._system: System | None = None
         self._splines: list[PairSpline] | None = None
-        self._version: tuple[tuple[int, int], ...] | None = None
+        self._fingerprint: Fingerprint | None = None
         values |= {"skin": neighbor_list.skin, "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
         values |= {"potential": _described(self.potential), "cutoff": self.potential.cutoff}
         return super().set(**values)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last calculation; everything if the potential's parameters have."""
-        if self._version is not None and self._version != self._parameter_version():
+        """Return what has changed since the last calculation; everything if the potential has."""
+        if self._fingerprint is not None and not self._fingerprint.fits(self.potential):
             return list(all_changes)
         return super().check_state(atoms, tol=tol)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:  # noqa: FBT001, FBT002
+        """One property of atoms (see ASE); threads that share the calculator are served one after the other."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,
@@ -134,8 +140,13 @@ class AsediffCalculator(Calculator):
             InputError: If the potential cannot treat the atoms; the message names the remedy.
             CalculationFailed: If the energy or a force is not finite.
         """
-        super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None
+        with self._lock:
+            super().calculate(atoms, properties, system_changes)
+            self._calculate(system_changes)
+
+    def _calculate(self, system_changes: Sequence[str]) -> None:
+        if self.atoms is None:
+            raise InputError("atoms: missing; give calculate() atoms, or set atoms.calc and ask the atoms")
         try:
             self._refresh(self.atoms, system_changes)
             assert self._system is not None
@@ -144,6 +155,8 @@ class AsediffCalculator(Calculator):
                 results = _pair_results(self._splines, self._system, neighbors)
             else:
                 results = _autograd_results(self.potential, self._system, neighbors, self._kT)
+                # what a module notes down of its own evaluation is no change
+                self._fingerprint = Fingerprint.of(self.potential)
         except ValueError as error:
             raise InputError(str(error)) from error
         energy, forces = float(results["energy"]), results["forces"].double().cpu().numpy()
@@ -160,16 +173,13 @@ class AsediffCalculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(virial) / self.atoms.get_volume()
 
     def _refresh(self, atoms: Atoms, system_changes: Sequence[str]) -> None:
-        version = self._parameter_version()
         same_atoms = not {"numbers", "pbc"} & set(system_changes)
-        if self._system is None or not same_atoms or version != self._version:
+        known = self._fingerprint is not None and self._fingerprint.fits(self.potential)
+        if self._system is None or not same_atoms or not known:
             still = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
             self._system = System.from_atoms(still, dtype=self._dtype, device=self._device)
-            if self._pair_terms is not None:
-                with torch.no_grad():
-                    tables = [term.tabulate(self._system, self._kT) for term in self._pair_terms]
-                self._splines = [table.to(dtype=self._dtype) for table in tables]
-            self._version = version
+            self._splines = _splines(self.potential, self._system, self._kT)
+            self._fingerprint = Fingerprint.of(self.potential)
             self.parameters["potential"] = _described(self.potential)
             return
         changes = {"positions": atoms.positions}
@@ -182,9 +192,21 @@ class AsediffCalculator(Calculator):
             }
         )
 
-    def _parameter_version(self) -> tuple[tuple[int, int], ...]:
-        tensors = itertools.chain(self.potential.parameters(), self.potential.buffers())
-        return tuple((id(tensor), tensor._version) for tensor in tensors)
+
+class _Lock:
+    """A lock that a thread may take again; a copy of it is another lock, so that what holds one can be copied."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[_Lock], tuple[()]]:
+        return _Lock, ()
 
 
 def _described(potential: Potential) -> dict[str, Any]:
@@ -201,16 +223,14 @@ def _described(potential: Potential) -> dict[str, Any]:
     return kind | {name: value for name, value in description.items() if name != "state"}
 
 
-def _pair_terms(potential: Potential) -> list[PairPotential] | None:
-    """The pair potentials that a potential is the sum of, or None if there is another among them."""
-    if isinstance(potential, PairPotential):
-        return [potential]
-    if not isinstance(potential, SumPotential):
+@torch.no_grad()
+def _splines(potential: Potential, system: System, kT: Tensor | None) -> list[PairSpline] | None:
+    """The tables of a sum of pair potentials, None for other potentials."""
+    terms = potential.pair_terms()
+    if terms is None:
         return None
-    terms = [_pair_terms(term) for term in potential.terms]  # type: ignore[arg-type]
-    if any(term is None for term in terms):
-        return None
-    return [pair for term in terms if term is not None for pair in term]
+    tables = [term.compiled(system, kT) for term in terms]
+    return [table.to(dtype=system.dtype) for table in tables if table is not None]
 
 
 @torch.no_grad()

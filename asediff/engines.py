@@ -11,7 +11,7 @@ from asediff.integrators import NoseHooverChain
 from asediff.lammps import LammpsRun
 from asediff.measurement import Measurement, measure
 from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.simulate import simulate
 from asediff.system import System
 from asediff.tables import spline_tables
@@ -22,10 +22,12 @@ from asediff.trajectory import Trajectory
 class Engine(ABC):
     """Samples a potential at a state point and measures the point's targets.
 
-    `steps_per_run` is the number of MD steps that one call costs, equilibration included.
+    `steps_per_run` is the number of MD steps that one call costs, equilibration included; `reads_pairs` says that the
+    engine works with the potential's pair functions alone and would miss any other energy.
     """
 
     steps_per_run: int = 0
+    reads_pairs = True
 
     @abstractmethod
     def measure(
@@ -87,6 +89,7 @@ class TorchEngine(TrajectoryEngine):
     steps: int = 50_000
     save_every: int = 100
     tdamp: float | None = None
+    reads_pairs = False
 
     def __post_init__(self) -> None:
         for name in ("equilibration_steps", "steps", "save_every"):
@@ -123,6 +126,7 @@ class LammpsEngine(LammpsRun, TrajectoryEngine):
         self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
         """The production frames, `(steps // save_every, n_atoms, 3)`."""
+        check_pairwise(potential, "LammpsEngine")
         system = state_point.system if start is None else start
         with torch.no_grad():
             tables = spline_tables(potential.tabulate(system, state_point.kT))
@@ -146,6 +150,7 @@ class DiluteEngine(Engine):
         Raises:
             ValueError: a target is not an RDF.
         """
+        check_pairwise(potential, "DiluteEngine")
         values = []
         for target in state_point.targets:
             observable = target.observable

@@ -13,7 +13,7 @@ from asediff.engines import TrajectoryEngine
 from asediff.lammps import LammpsRun, lammps_input, read_trajectory, run_lammps, tables_of_system
 from asediff.lammps_files import Box, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.system import System
 from asediff.tables import spline_tables, write_tables
 from asediff.targets import StatePoint
@@ -69,6 +69,7 @@ def export_lammps(
         seed: of the initial velocities, at least 1.
         start: configuration to start from; default the state point's own.
     """
+    check_pairwise(potential, "LAMMPS")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     system = state_point.system if start is None else start

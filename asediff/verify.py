@@ -14,7 +14,7 @@ from asediff.lammps import Variable, lammps_input, run_lammps, working_directory
 from asediff.lammps_files import parse_log, read_dump, species_of, write_data, write_frames
 from asediff.lammps_units import LammpsUnits
 from asediff.neighbors import NeighborList
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.tables import PairTable, pair_section, read_tables, table_units
@@ -109,10 +109,12 @@ def verify_export(
         LammpsError: LAMMPS is missing or stops.
     """
     systems = _frames(frames, system)
+    if not isinstance(potential, PairSpline):
+        check_pairwise(potential, "LAMMPS")
     stated = units or table_units(table_path)
     if stated is None:
         raise ValueError(f"units: {table_path} does not state its units; say lj, real or metal")
-    spline = potential.tabulate(systems[0], kT) if isinstance(potential, PairPotential) else potential
+    spline = potential if isinstance(potential, PairSpline) else potential.tabulate(systems[0], kT)
     tables = read_tables(table_path, stated)
     sections = _sections(tables, systems[0], table_path)
     pairs = [_pairs(spline, frame, system) for frame in systems]

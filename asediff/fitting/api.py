@@ -18,7 +18,7 @@ from asediff.engines import Engine
 from asediff.fitting.result import FitResult
 from asediff.measurement import Measurement
 from asediff.neighbors import check_box
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.targets import StatePoint
 
 CHECKPOINT = "checkpoint.pt"
@@ -27,7 +27,12 @@ CHECKPOINT_FORMAT = 2
 
 
 class Method(ABC):
-    """A rule that changes a potential until it meets its targets."""
+    """A rule that changes a potential until it meets its targets.
+
+    `reads_pairs` says that it works with the potential's pair functions alone and would miss any other energy.
+    """
+
+    reads_pairs: bool = True
 
     @abstractmethod
     def run(self, job: FitJob) -> str:
@@ -148,7 +153,8 @@ def fit(
         The potential with its history and the measurements of the independent runs.
 
     Raises:
-        ValueError: no state point or target, a box too small for the cutoff, a missing species or pair.
+        ValueError: no state point or target, a box too small for the cutoff, a missing species or pair, a potential
+            that is more than its pair functions where the method or the validation sees nothing else.
     """
     points = [state_points] if isinstance(state_points, StatePoint) else list(state_points)
     if not points:
@@ -156,6 +162,9 @@ def fit(
     for point in points:
         if not point.targets:
             raise ValueError(f"state_points: {point.name} has no target; give it at least one Target")
+    for reader in (method, validation):
+        if potential is not None and reader is not None and reader.reads_pairs:
+            check_pairwise(potential, type(reader).__name__)
     start = method.prepare(potential, points)
     for point in points:
         check_box(point.system.cell, point.system.pbc, start.cutoff)

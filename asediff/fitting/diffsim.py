@@ -86,6 +86,11 @@ class DiffSim(Method):
         if not self.averaging >= 0:
             raise ValueError(f"averaging: {self.averaging} is negative; give 0 or more")
 
+    @property
+    def reads_pairs(self) -> bool:  # type: ignore[override]
+        """Only where the gradient is a reweighted one: an adjoint differentiates whatever moves the atoms."""
+        return not isinstance(self.gradient, Adjoint)
+
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
         return _Descent(self, job).run()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from asediff.fitting.averages import Averages, PairFunction, Response, Statistics
 from asediff.kernels.cpu_rdf import pair_histograms
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.truncation import value_and_slope
 from asediff.targets import StatePoint, block_average_error
 from asediff.trajectory import Trajectory
@@ -61,6 +61,7 @@ class FrameStatistics(Statistics):
         Raises:
             ValueError: fewer than two frames.
         """
+        check_pairwise(potential, "a histogram of pairs")
         if len(trajectory) < 2:
             raise ValueError(f"trajectory: {len(trajectory)} frames have no covariance; save at least 2")
         kT = float(state_point.kT)

@@ -191,6 +191,10 @@ class PairPotential(Potential):
         """See `Potential.compiled`: `tabulate`, unless `energy` or `energy_forces` have been overridden."""
         return self.tabulate(system, kT) if self.is_pairwise else None
 
+    def pair_terms(self) -> list[Potential] | None:
+        """See `Potential.pair_terms`."""
+        return [self] if self.is_pairwise else None
+
     @property
     def is_pairwise(self) -> bool:
         """Whether energies and forces are those of the table; not when a subclass (or an object) overrides them."""
