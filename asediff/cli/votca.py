@@ -14,9 +14,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "votca",
         help="iterative Boltzmann inversion from a VOTCA settings file",
-        description="Run what `csg_inverse` ran: read a settings file (non-bonded interactions, LAMMPS), and leave "
-        "VOTCA's files in step folders beside it. A run goes on after the last complete step. An option that is not "
-        "supported is named and refused.",
+        description="Run what `csg_inverse` ran with the method ibi, pair interactions and LAMMPS, and leave VOTCA's "
+        "files in step folders beside the settings file. A run goes on after the last complete step. A file with other "
+        "methods, programs, bonded interactions or options is refused before anything runs, with every reason.",
     )
     parser.add_argument("settings", help="settings.xml")
     parser.add_argument("--workdir", metavar="FOLDER", help="where the targets are; default the settings' folder")
@@ -36,6 +36,8 @@ def handle(options: argparse.Namespace) -> int:
         raise Interrupted("complete steps are kept; the same command goes on") from None
     for name, values in result.convergence.items():
         say(f"{name}: convergence {' '.join(f'{value:.4g}' for value in values)}")
+    for note in result.notes:
+        say(f"note: {note}")
     state = "converged" if result.converged else "done"
     say(f"{state}: {len(result.steps)} steps" + (f", the last in {result.steps[-1]}" if result.steps else ""))
     return 0

@@ -21,8 +21,9 @@ from asediff.votca.operators import (
 )
 from asediff.votca.pressure import pressure_simple, pressure_wjk
 from asediff.votca.rdf import rdf
+from asediff.votca.reading import read_settings
 from asediff.votca.run import RunResult, run_ibi
-from asediff.votca.settings import Interaction, Settings, read_settings
+from asediff.votca.settings import Interaction, Settings
 from asediff.votca.simulation import LammpsSimulation
 from asediff.votca.tables import Table, VotcaError, grid_points, read_table, write_table
 from asediff.votca.trajectory import read_frames, read_pressure

@@ -13,6 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from asediff.votca.options import Options, parse_xml
+from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.tables import FloatArray, VotcaError
 
 
@@ -56,58 +57,67 @@ def read_mapping(path: str | PathLike[str]) -> Mapping:
     """Read a VOTCA mapping file with one bead for the molecule.
 
     Raises:
-        VotcaError: more than one bead, bonded entries, a map that does not exist, or unknown options.
+        VotcaError: one line with all that is wrong: more than one bead, bonded entries, a map that does not exist,
+            unknown or missing options.
     """
     path = Path(path)
     root = parse_xml(path)
     file = path.name
     if root.tag != "cg_molecule":
         raise VotcaError(f"{file}: the root element is '{root.tag}', not 'cg_molecule'; is this a mapping file?")
-    options = Options(root, "cg_molecule", file, skip=("topology", "maps"))
+    refusals = Refusals(file)
+    options = Options(root, "cg_molecule", refusals, skip=("topology", "maps"))
     name, ident = options.required("name"), options.required("ident")
     options.refuse_rest({})
     topology = root.find("topology")
     beads = [] if topology is None else topology.findall("cg_beads/cg_bead")
     if len(beads) != 1 or topology is None:
-        raise VotcaError(
-            f"{file}: cg_molecule.topology.cg_beads has {len(beads)} beads; one bead per molecule is supported"
-        )
-    bonded = topology.find("cg_bonded")
+        place = f"cg_molecule.topology.cg_beads has {len(beads)} beads; one bead per molecule is supported"
+        refusals.add(Kind.BONDED, place)
+        refusals.check()
+    bonded = None if topology is None else topology.find("cg_bonded")
     if bonded is not None and len(bonded):
-        raise VotcaError(f"{file}: cg_molecule.topology.cg_bonded is not supported with one bead; remove it")
-    bead = Options(beads[0], "cg_molecule.topology.cg_beads.cg_bead", file)
+        refusals.add(Kind.BONDED, "cg_molecule.topology.cg_bonded", "not supported with one bead; remove")
+    bead = Options(beads[0], "cg_molecule.topology.cg_beads.cg_bead", refusals)
     bead_name, bead_type = bead.required("name"), bead.required("type")
     mapping, entries = bead.required("mapping"), bead.words("beads")
-    if bead.text("symmetry") not in (None, "1"):
-        raise bead.error("symmetry", "is not supported; beads are spheres")
+    symmetry = bead.text("symmetry")
+    if symmetry not in (None, "1"):
+        bead.refuse("symmetry", "not supported; beads are spheres", symmetry)
     bead.refuse_rest({})
+    parts = [_entry(entry, refusals) for entry in entries]
+    weights = _weights(root, mapping, refusals)
+    refusals.check()
     return Mapping(
         name=name,
         ident=ident,
         bead=bead_name,
         bead_type=bead_type,
-        atoms=tuple(_entry(entry, file)[2] for entry in entries),
-        weights=_weights(root, mapping, file),
-        residue=_entry(entries[0], file)[1] if entries else "",
+        atoms=tuple(part[2] for part in parts),
+        weights=weights,
+        residue=parts[0][1] if parts else "",
         file=file,
     )
 
 
-def _entry(entry: str, file: str) -> list[str]:
+def _entry(entry: str, refusals: Refusals) -> list[str]:
     parts = entry.split(":")
     if len(parts) != 3:
-        raise VotcaError(f"{file}: bead entry '{entry}' is not of the form RESID:RESNAME:ATOM")
+        refusals.add(Kind.VALUE, f"bead entry '{entry}'", "not of the form RESID:RESNAME:ATOM")
+        return ["", "", ""]
     return parts
 
 
-def _weights(root: Element, wanted: str, file: str) -> tuple[float, ...]:
+def _weights(root: Element, wanted: str, refusals: Refusals) -> tuple[float, ...]:
     for element in root.findall("maps/map"):
-        options = Options(element, "cg_molecule.maps.map", file)
+        options = Options(element, "cg_molecule.maps.map", refusals)
         if options.required("name") == wanted:
             weights = options.numbers("weights", ())
-            options.refuse_rest({"d": "separate force weights are not supported; remove them"})
+            options.refuse_rest({"d": "not supported: separate force weights; remove"})
             return weights
-    raise VotcaError(f"{file}: cg_molecule.maps has no map '{wanted}'; the bead asks for it")
+    if wanted:
+        refusals.add(Kind.MISSING, f"cg_molecule.maps has no map '{wanted}'; the bead asks for it")
+    return ()
 
 
 def map_frames(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping
 from asediff.votca.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
 from asediff.votca.rdf import rdf
-from asediff.votca.settings import Interaction, Settings, read_settings
-from asediff.votca.simulation import LammpsSimulation, Simulate
+from asediff.votca.reading import draft_settings
+from asediff.votca.refusals import Kind, Refusals
+from asediff.votca.settings import Interaction, Settings
+from asediff.votca.simulation import LammpsSimulation, Simulate, lammps_command
 from asediff.votca.tables import Table, VotcaError, read_table, write_table
 from asediff.votca.tasks import (
     is_on,
@@ -39,12 +42,14 @@ class RunResult:
         potentials: last potential of each interaction.
         convergence: value of each iteration by interaction; NaN where the task convergence is not listed.
         converged: the convergence check ended the run.
+        notes: what was asked for and passed over, because no result depends on it.
     """
 
     steps: tuple[Path, ...]
     potentials: dict[str, Table]
     convergence: dict[str, list[float]] = field(default_factory=dict)
     converged: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def run_ibi(
@@ -70,33 +75,71 @@ def run_ibi(
         iterations: number of the last step; `iterations_max` when omitted (0 there is no end).
 
     Raises:
-        VotcaError: missing files or options, before anything is run; or a step that fails, which leaves the
-            complete steps as they are.
+        VotcaError: all missing files and wrong options together, before anything is run; or a step that fails,
+            which leaves the complete steps as they are.
     """
-    if not isinstance(settings, Settings):
-        settings = read_settings(settings)
-    main = Path(settings.path.parent if workdir is None else workdir)
-    run = _Run(settings, main, simulate or LammpsSimulation(settings))
-    return run.until(settings.iterations_max if iterations is None else iterations)
+    draft, refusals = _draft(settings)
+    main = Path(draft.path.parent if workdir is None else workdir)
+    mappings = _check_files(draft, main, refusals)
+    if simulate is None and draft.program == "lammps":
+        lammps_command(draft, refusals)
+        _check_script(draft, main, refusals)
+    refusals.check()
+    run = _Run(draft, main, mappings, simulate or LammpsSimulation(draft))
+    return run.until(draft.iterations_max if iterations is None else iterations)
+
+
+def _draft(settings: Settings | str | PathLike[str]) -> tuple[Settings, Refusals]:
+    if isinstance(settings, Settings):
+        return settings, Refusals(settings.path.name)
+    return draft_settings(Path(settings))
+
+
+def _check_files(settings: Settings, main: Path, refusals: Refusals) -> list[BeadMapping]:
+    """Collect files that are missing, and return the mappings."""
+    needed = list(settings.filelist)
+    if settings.initial_configuration != "nowhere" and settings.lammps.conf:
+        needed.append(settings.lammps.conf)
+    needed += [
+        item.target
+        for item in settings.interactions
+        if item.target and (1 in item.do_potential or not _is_file(main / f"{item.name}.pot.in"))
+    ]
+    for name in (*needed, *settings.map):
+        if not _is_file(main / name):
+            refusals.add(Kind.FILE, f"file '{name}'", f"not in {main}; add or correct the settings")
+    mappings: list[BeadMapping] = []
+    for name in settings.map:
+        try:
+            mappings += [read_mapping(main / name)] if _is_file(main / name) else []
+        except VotcaError as error:
+            refusals.add(Kind.FILE, str(error))
+    return mappings
+
+
+def _check_script(settings: Settings, main: Path, refusals: Refusals) -> None:
+    """Refuse a LAMMPS script that no step's folder would have."""
+    lammps, script = settings.lammps, settings.lammps.script
+    if script is None or "${script}" not in lammps.opts:
+        return
+    copied = [Path(name).name for name in settings.filelist] + [str(lammps.conf)]
+    seen_from_step = Path(os.path.normpath(main / "step_001" / script))
+    if script not in copied and not _is_file(seen_from_step):
+        reason = "not among the files that each step gets; add it to cg.inverse.filelist"
+        refusals.add(Kind.FILE, "cg.inverse.lammps.script", reason, value=script)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; no error for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 class _Run:
-    def __init__(self, settings: Settings, main: Path, simulate: Simulate) -> None:
-        self.settings, self.main, self.simulate = settings, main, simulate
-        self.mappings: list[BeadMapping] = [read_mapping(main / name) for name in settings.map]
-        needed = list(settings.filelist)
-        if settings.initial_configuration != "nowhere" and settings.lammps.conf:
-            needed.append(settings.lammps.conf)
-        needed += [
-            item.target
-            for item in settings.interactions
-            if 1 in item.do_potential or not (main / f"{item.name}.pot.in").is_file()
-        ]
-        for name in needed:
-            if not (main / name).is_file():
-                raise VotcaError(
-                    f"{settings.path.name}: file '{name}' is not in {main}; add it or correct the settings"
-                )
+    def __init__(self, settings: Settings, main: Path, mappings: list[BeadMapping], simulate: Simulate) -> None:
+        self.settings, self.main, self.mappings, self.simulate = settings, main, mappings, simulate
 
     def until(self, last: int) -> RunResult:
         """Do the steps up to `last` (0: no end) and collect what all steps have written."""
@@ -114,7 +157,9 @@ class _Run:
         names = [item.name for item in self.settings.interactions]
         potentials = {name: read_table(self.folder(step - 1) / f"{name}.pot.new") for name in names}
         values = {name: [self.convergence(folder, name) for folder in folders] for name in names}
-        return RunResult(folders, potentials, values, converged)
+        drawn = [item.name for item in self.settings.interactions if "plot" in item.post_add]
+        notes = (f"the task plot of {', '.join(drawn)} is passed over: nothing is drawn",) if drawn else ()
+        return RunResult(folders, potentials, values, converged, notes)
 
     def folder(self, step: int) -> Path:
         return self.main / f"step_{step:03d}"

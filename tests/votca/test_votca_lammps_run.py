@@ -46,7 +46,7 @@ def test_an_unknown_program_is_named_before_the_run(case, tmp_path):
     text = (case / "settings.xml").read_text()
     start, end = text.index("<command>"), text.index("</command>")
     (tmp_path / "settings.xml").write_text(text[:start] + "<command>no_such_lmp" + text[end:])
-    with pytest.raises(VotcaError, match=r"lammps\.command: program 'no_such_lmp' is not found"):
+    with pytest.raises(VotcaError, match=r"lammps\.command = 'no_such_lmp' is not found"):
         run_ibi(read_settings(tmp_path / "settings.xml"), case)
 
 

@@ -87,7 +87,10 @@ def test_a_mapping_that_does_not_match_the_trajectory_is_named(water):
         (("</cg_bead>", "</cg_bead><cg_bead/>"), "2 beads; one bead"),
         (("1:SOL:OW", "OW"), "RESID:RESNAME:ATOM"),
         (("<type>W</type>", ""), "cg_bead.type is missing"),
-        (("<ident>SOL</ident>", "<ident>SOL</ident><colour>red</colour>"), "cg_molecule.colour is not a known option"),
+        (
+            ("<ident>SOL</ident>", "<ident>SOL</ident><colour>red</colour>"),
+            "cg_molecule.colour = 'red' is unknown",
+        ),
     ],
 )
 def test_a_bad_mapping_file_is_refused(tmp_path, edit, words):
