@@ -14,7 +14,7 @@ from asediff.kernels.arrays import Array
 
 BOUND = {8: 1e-11, 4: 1e-4}
 """Largest difference, relative to the largest of each kind of number at both ends of the stretch, by the number of
-bytes of the floating-point type. Gradients are then off by about a hundred times as much at most; round-off near
+bytes of the floating-point type. Gradients were off by at most 650 times as much in random runs; round-off near
 equilibrium stays below a tenth of it in 250 steps of a liquid."""
 FASTEST = 100.0
 """A recovered speed this many times the largest stored one is no round-off: stepping back is given up."""
