@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import torch
 
-from asediff.integrators import State, check_rates
-from asediff.reverse import Backsolve, Problem, Recording, Replay, StepBack, record, take_steps
+from asediff.chain import Chain, Recording, Tensors, record
+from asediff.reverse import Backsolve, Replay, StepBack, take_steps
 
 KEPT_STEPS = 128
 """Default length up to which a run keeps every state instead of computing states again."""
@@ -45,10 +45,10 @@ class Adjoint(ABC):
     """A rule for gradients through time steps; see the module's table for which one to take."""
 
     @abstractmethod
-    def run(self, problem: Problem, start: State) -> Recording:
-        """Take the steps; the recording is differentiable in the start and in the parameters."""
+    def run(self, chain: Chain, start: Tensors) -> Recording:
+        """Take the steps of a chain; the recording is differentiable in the start and in the chain's parameters."""
 
-    def compiled(self, n_steps: int, start: State) -> Schedule | None:
+    def compiled(self, n_steps: int, start: Tensors) -> Schedule | None:
         """The schedule with which the fused kernels do exactly what `run` does; None: they cannot.
 
         Like `Stepper.compiled` it holds for its own class alone.
@@ -56,7 +56,7 @@ class Adjoint(ABC):
         return None
 
 
-def _keeps_all(n_steps: int, start: State, longest: int) -> bool:
+def _keeps_all(n_steps: int, start: Tensors, longest: int) -> bool:
     """Whether a run is short and small enough to keep every state."""
     return n_steps <= longest and n_steps * sum(t.element_size() * t.numel() for t in start) <= KEPT_BYTES
 
@@ -74,9 +74,9 @@ class DirectAdjoint(Adjoint):
     tests. Use `CheckpointAdjoint` or `ReversibleAdjoint` for everything else.
     """
 
-    def run(self, problem: Problem, start: State) -> Recording:
+    def run(self, chain: Chain, start: Tensors) -> Recording:
         """See `Adjoint.run`."""
-        return record(problem, start)
+        return record(chain, chain.parameters, start)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class CheckpointAdjoint(Adjoint):
         if self.every is not None and self.every < 1:
             raise ValueError(f"every: {self.every} is not a number of steps; give at least 1, or None for sqrt(steps)")
 
-    def schedule(self, n_steps: int, start: State) -> Schedule:
+    def schedule(self, n_steps: int, start: Tensors) -> Schedule:
         """Where the states of a run of n_steps come from."""
         if self.every is not None:
             return Schedule(self.every, backwards=False)
@@ -105,13 +105,13 @@ class CheckpointAdjoint(Adjoint):
             return Schedule(1, backwards=False)
         return Schedule(math.isqrt(n_steps - 1) + 1, backwards=False)
 
-    def compiled(self, n_steps: int, start: State) -> Schedule | None:
+    def compiled(self, n_steps: int, start: Tensors) -> Schedule | None:
         """See `Adjoint.compiled`."""
         return self.schedule(n_steps, start) if type(self) is CheckpointAdjoint else None
 
-    def run(self, problem: Problem, start: State) -> Recording:
+    def run(self, chain: Chain, start: Tensors) -> Recording:
         """See `Adjoint.run`."""
-        return take_steps(Replay(self.schedule(problem.n_steps, start).every), problem, start)
+        return take_steps(Replay(self.schedule(chain.n_steps, start).every), chain, start)
 
 
 @dataclass(frozen=True)
@@ -137,20 +137,20 @@ class ReversibleAdjoint(Adjoint):
         if self.keep < 0:
             raise ValueError(f"keep: {self.keep} is not a number of steps; give at least 0")
 
-    def schedule(self, n_steps: int, start: State) -> Schedule:
+    def schedule(self, n_steps: int, start: Tensors) -> Schedule:
         """Where the states of a run of n_steps come from."""
         if _keeps_all(n_steps, start, self.keep):
             return Schedule(1, backwards=False)
         return Schedule(self.snapshot_every, backwards=True)
 
-    def compiled(self, n_steps: int, start: State) -> Schedule | None:
+    def compiled(self, n_steps: int, start: Tensors) -> Schedule | None:
         """See `Adjoint.compiled`."""
         return self.schedule(n_steps, start) if type(self) is ReversibleAdjoint else None
 
-    def run(self, problem: Problem, start: State) -> Recording:
+    def run(self, chain: Chain, start: Tensors) -> Recording:
         """See `Adjoint.run`."""
-        every, backwards = self.schedule(problem.n_steps, start)
-        return take_steps(StepBack(every) if backwards else Replay(every), problem, start)
+        every, backwards = self.schedule(chain.n_steps, start)
+        return take_steps(StepBack(every) if backwards else Replay(every), chain, start)
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,13 @@ class BacksolveAdjoint(Adjoint):
     def __post_init__(self) -> None:
         _check_interval("snapshot_every", self.snapshot_every)
 
-    def run(self, problem: Problem, start: State) -> Recording:
+    def run(self, chain: Chain, start: Tensors) -> Recording:
         """See `Adjoint.run`.
 
         Raises:
-            ValueError: Langevin dynamics, since a stochastic equation has no such adjoint, or an integrator that
-                changes the step of another one but not its equations of motion.
+            ValueError: the chain has no equation of motion: Langevin dynamics, since a stochastic equation has no such
+                adjoint, or an integrator that changes the step of another one but not its equations of motion.
         """
-        check_rates(problem.stepper)
-        problem.stepper.rates(start, torch.zeros_like(start.positions))
-        return take_steps(Backsolve(self.snapshot_every), problem, start)
+        with torch.no_grad():
+            chain.rates(start, chain.parameters)
+        return take_steps(Backsolve(self.snapshot_every), chain, start)

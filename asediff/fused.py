@@ -11,7 +11,7 @@ from asediff.adjoints import Adjoint, Schedule
 from asediff.integrators import State, Stepper
 from asediff.kernels import arrays
 from asediff.kernels.devices import runs_triton
-from asediff.reverse import Recording, refuse_second_derivative
+from asediff.reverse import refuse_second_derivative
 from asediff.splines import PairSpline
 from asediff.system import System
 
@@ -76,7 +76,7 @@ def fused_run(
     skin: float | None,
     *,
     backend: Backend | None = None,
-) -> tuple[Recording, Tensor, Tensor, Tensor]:
+) -> tuple[State, State, Tensor, Tensor, Tensor]:
     """Take the steps in one compiled call.
 
     Args:
@@ -90,8 +90,8 @@ def fused_run(
         backend: kernels to use; those of the system's device by default.
 
     Returns:
-        The recording (its frames carry no thermostat), and potential energy, pressure and conserved quantity of each
-        frame, `(n_frames, n_systems)`.
+        Frames (each field with a leading n_frames; they carry no thermostat), the last state, and potential energy,
+        pressure and conserved quantity of each frame, `(n_frames, n_systems)`.
 
     Raises:
         FusedFailure: the atoms blew up.
@@ -115,7 +115,7 @@ def fused_run(
     twice_kinetic = torch.stack([stepper.twice_kinetic(frame) for frame in v.detach()])
     pressure = (twice_kinetic + virial) / (3.0 * system.get_volume())
     frames = State(x, v, x.new_zeros(len(x), system.n_systems, 2, 0))
-    return Recording(frames, State(final_x, final_v, final_chain)), energy, pressure, conserved
+    return frames, State(final_x, final_v, final_chain), energy, pressure, conserved
 
 
 def _backend(system: System) -> Backend:

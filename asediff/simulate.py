@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, ReversibleAdjoint
+from asediff.chain import Chain, StrayedError, Tensors
 from asediff.fused import FusedFailure, fused_form, fused_run
-from asediff.integrators import Integrator, State, Stepper
+from asediff.integrators import Integrator, State, Stepper, check_rates
 from asediff.neighbors import NeighborList, Neighbors, check_box
 from asediff.potentials.base import Potential
-from asediff.reverse import Problem, Recording
 from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
+
+ParameterForces = Callable[[Tensor, Tensors], Tensor]
 
 
 class InstabilityError(ValueError):
@@ -82,25 +84,26 @@ def simulate(
     form = fused_form(system, spline, stepper, state, steps, first_step, adjoint)
     if form is not None:
         try:
-            recording, energy, pressure, conserved = fused_run(system, form, stepper, state, steps, save_every, skin)
+            frames, final, energy, pressure, conserved = fused_run(
+                system, form, stepper, state, steps, save_every, skin
+            )
         except FusedFailure as failure:
             raise InstabilityError(integrator.timestep) from failure
     else:
-        recording, energy, pressure, conserved = _general_run(
+        frames, final, energy, pressure, conserved = _general_run(
             system, potential, spline, stepper, state, steps, save_every, first_step, adjoint, skin
         )
-    final = system.replace(positions=recording.final.positions, velocities=recording.final.velocities)
-    frames = len(recording.frames.positions)
+    n_frames = len(frames.positions)
     return Trajectory(
-        system=final,
-        positions=recording.frames.positions,
-        velocities=recording.frames.velocities,
-        steps=first_step + save_every * torch.arange(1, frames + 1, device=system.device),
+        system=system.replace(positions=final.positions, velocities=final.velocities),
+        positions=frames.positions,
+        velocities=frames.velocities,
+        steps=first_step + save_every * torch.arange(1, n_frames + 1, device=system.device),
         timestep=integrator.timestep,
         potential_energy=energy,
         pressure=pressure,
         conserved=conserved,
-        thermostat=recording.final.thermostat,
+        thermostat=final.thermostat,
     )
 
 
@@ -111,6 +114,50 @@ def _start_state(start: System | Trajectory, stepper: Stepper) -> tuple[State, i
     if start.thermostat is not None and start.thermostat.shape == state.thermostat.shape:
         state = state._replace(thermostat=start.thermostat)
     return state, int(start.steps[-1]) if len(start) else 0
+
+
+class _Dynamics(Chain):
+    """Molecular dynamics in plain torch, any potential, any device.
+
+    The state is that of the stepper and the forces there, which every step needs and hands on.
+    """
+
+    def __init__(
+        self, stepper: Stepper, forces: ParameterForces, parameters: Tensors, reach: float, n_steps: int,
+        save_every: int, first_step: int,
+    ) -> None:  # fmt: skip
+        self.stepper, self.forces, self.parameters, self.reach = stepper, forces, parameters, reach
+        self.n_steps, self.save_every, self.first_step = n_steps, save_every, first_step
+
+    @property
+    def timestep(self) -> float:
+        return self.stepper.timestep
+
+    def start(self, state: State) -> Tensors:
+        return *state, self.forces(state.positions, self.parameters)
+
+    def step(self, state: Tensors, parameters: Tensors, k: int) -> Tensors:
+        after, forces = self.stepper.step(
+            State(*state[:3]), state[3], lambda x: self.forces(x, parameters), self.first_step + k
+        )
+        return *after, forces
+
+    def step_back(self, state: Tensors, parameters: Tensors, k: int) -> Tensors:
+        def forces(positions: Tensor) -> Tensor:
+            if not float((positions - state[0]).abs().max()) <= self.reach:
+                raise StrayedError
+            return self.forces(positions, parameters)
+
+        before, there = self.stepper.step_back(State(*state[:3]), state[3], forces, self.first_step + k)
+        return *before, there
+
+    def outputs(self, state: Tensors) -> Tensors:
+        return state[:3]
+
+    def rates(self, state: Tensors, parameters: Tensors) -> Tensors:
+        check_rates(self.stepper)
+        rates = self.stepper.rates(State(*state[:3]), self.forces(state[0], parameters))
+        return *rates, torch.zeros_like(state[3])
 
 
 def _general_run(
@@ -124,35 +171,36 @@ def _general_run(
     first_step: int,
     adjoint: Adjoint,
     skin: float | None,
-) -> tuple[Recording, Tensor, Tensor, Tensor]:
+) -> tuple[State, State, Tensor, Tensor, Tensor]:
     """Any potential, any device, in plain torch."""
     neighbor_list = NeighborList(potential.cutoff, skin)
     if spline is not None:
-        parameters: tuple[Tensor, ...] = (spline.coefficients,)
+        parameters: Tensors = (spline.coefficients,)
         forces = _spline_forces(system, spline, neighbor_list, stepper.timestep)
     else:
         parameters = tuple(p for p in potential.parameters() if p.requires_grad)
         forces = _module_forces(system, potential, stepper.kT, neighbor_list, stepper.timestep)
-    problem = Problem(stepper, forces, parameters, steps, save_every, first_step)
-    recording = adjoint.run(problem, state)
+    chain = _Dynamics(stepper, forces, parameters, potential.cutoff, steps, save_every, first_step)
+    recording = adjoint.run(chain, chain.start(state))
+    frames, final = State(*recording.frames), State(*recording.final[:3])
     with torch.no_grad():
         # A softened core keeps an exploded run finite: atoms that cross the whole cutoff in a step show it.
-        fastest = torch.stack([recording.frames.velocities.abs().max(), recording.final.velocities.abs().max()]).max()
-        finite = all(bool(torch.isfinite(tensor).all()) for tensor in recording.final)
+        fastest = torch.stack([frames.velocities.abs().max(), final.velocities.abs().max()]).max()
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in final)
         if not finite or not float(fastest) * stepper.timestep <= potential.cutoff:
             raise InstabilityError(stepper.timestep)
         thermodynamics = [
             _frame_thermodynamics(system, potential, spline, stepper, neighbor_list, State(*frame))
-            for frame in zip(*recording.frames, strict=True)
+            for frame in zip(*frames, strict=True)
         ]
     energy, pressure, conserved = (torch.stack(column) for column in zip(*thermodynamics, strict=True))
-    return recording, energy, pressure, conserved
+    return frames, final, energy, pressure, conserved
 
 
 def _spline_forces(
     system: System, spline: PairSpline, neighbor_list: NeighborList, timestep: float
-) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
-    def forces(positions: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+) -> Callable[[Tensor, Tensors], Tensor]:
+    def forces(positions: Tensor, parameters: Tensors) -> Tensor:
         moved = system.replace(positions=positions)
         local = PairSpline(
             parameters[0], spline.table_index, spline.species, spline.s_lo, spline.spacing, spline.cutoff
@@ -164,10 +212,10 @@ def _spline_forces(
 
 def _module_forces(
     system: System, potential: Potential, kT: Tensor | None, neighbor_list: NeighborList, timestep: float
-) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
+) -> Callable[[Tensor, Tensors], Tensor]:
     trainable = [name for name, p in potential.named_parameters() if p.requires_grad]
 
-    def forces(positions: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    def forces(positions: Tensor, parameters: Tensors) -> Tensor:
         moved = system.replace(positions=positions)
         neighbors = _current_list(neighbor_list, moved, timestep)
         return torch.func.functional_call(
