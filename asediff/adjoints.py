@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -42,7 +42,14 @@ class Schedule(NamedTuple):
 
 
 class Adjoint(ABC):
-    """A rule for gradients through time steps; see the module's table for which one to take."""
+    """A rule for gradients through time steps; see the module's table for which one to take.
+
+    Attributes:
+        keeps_graph: autograd's own graph is kept, and may be differentiated again; every step then has to be made of
+            operations of torch.
+    """
+
+    keeps_graph: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, chain: Chain, start: Tensors) -> Recording:
@@ -73,6 +80,8 @@ class DirectAdjoint(Adjoint):
     Memory grows with every step (the graph of every force evaluation), so it serves short runs, small systems and
     tests. Use `CheckpointAdjoint` or `ReversibleAdjoint` for everything else.
     """
+
+    keeps_graph: ClassVar[bool] = True
 
     def run(self, chain: Chain, start: Tensors) -> Recording:
         """See `Adjoint.run`."""

@@ -75,7 +75,7 @@ class AsediffCalculator(Calculator):
             raise InputError("kT, temperature_K: both are given; give at most one of the two")
         self.potential = potential
         self._lock = _Lock()
-        if potential.pair_terms() is None:
+        if potential.split()[1]:
             self.implemented_properties = [name for name in type(self).implemented_properties if name != "energies"]
         super().__init__(kT=kT, temperature_K=temperature_K, skin=skin, device=device, dtype=dtype)
 
@@ -226,10 +226,10 @@ def _described(potential: Potential) -> dict[str, Any]:
 @torch.no_grad()
 def _splines(potential: Potential, system: System, kT: Tensor | None) -> list[PairSpline] | None:
     """The tables of a sum of pair potentials, None for other potentials."""
-    terms = potential.pair_terms()
-    if terms is None:
+    pairs, others = potential.split()
+    if others:
         return None
-    tables = [term.compiled(system, kT) for term in terms]
+    tables = [term.compiled(system, kT) for term in pairs]
     return [table.to(dtype=system.dtype) for table in tables if table is not None]
 
 

@@ -11,6 +11,7 @@ from asediff.adjoints import Adjoint, Schedule
 from asediff.integrators import State, Stepper
 from asediff.kernels import arrays
 from asediff.kernels.devices import runs_triton
+from asediff.potentials.base import Potential
 from asediff.reverse import refuse_second_derivative
 from asediff.splines import PairSpline
 from asediff.system import System
@@ -52,16 +53,19 @@ class FusedForm(NamedTuple):
 
 
 def fused_form(
-    system: System, tables: PairSpline | None, stepper: Stepper, state: State, n_steps: int, first_step: int,
+    system: System, potential: Potential, stepper: Stepper, state: State, n_steps: int, first_step: int,
     adjoint: Adjoint,
 ) -> FusedForm | None:  # fmt: skip
     """The compiled form of a run, or None when potential, stepper, adjoint, number type or device have none."""
-    if tables is None or system.dtype not in (torch.float32, torch.float64):
+    if system.dtype not in (torch.float32, torch.float64):
         return None
     if system.device.type != "cpu" and not runs_triton(system.device):
         return None
     form, schedule = stepper.compiled(first_step), adjoint.compiled(n_steps, state)
     if form is None or schedule is None:
+        return None
+    tables = potential.compiled(system, stepper.kT)
+    if tables is None:
         return None
     return FusedForm(tables, form, schedule)
 

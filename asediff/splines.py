@@ -15,7 +15,7 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
-from asediff.kernels.arrays import SplineTables
+from asediff.kernels.arrays import Batch, SplineTables
 from asediff.kernels.reference import evaluate_spline
 from asediff.neighbors import Neighbors
 from asediff.system import System
@@ -162,6 +162,18 @@ class PairSpline:
         virial = zeros.index_add(0, owner, -2.0 * slope * s)
         return zeros.index_add(0, owner, u), forces, virial
 
+    def arrays(self, system: System) -> tuple[Batch, SplineTables]:
+        """A batch on the CPU and these tables as numpy arrays, in the system's floating-point type, for the kernels."""
+        batch = Batch(
+            masses=_array(system.masses),
+            offsets=_array(system.offsets),
+            cell=_array(system.cell),
+            pbc=_array(system.pbc),
+            types=_array(self.types(system).to(torch.int32)),
+        )
+        coefficients, index = _array(self.coefficients.to(system.dtype)), _array(self.table_index.to(torch.int32))
+        return batch, SplineTables(coefficients, index, self.s_lo, self.spacing, self.cutoff)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PairSpline:
         """The same splines on another device or in another floating-point type."""
         return PairSpline(
@@ -172,3 +184,7 @@ class PairSpline:
             self.spacing,
             self.cutoff,
         )
+
+
+def _array(tensor: Tensor) -> Any:
+    return np.ascontiguousarray(tensor.detach().numpy())

@@ -39,6 +39,7 @@ from asediff.observables import RDF, Pressure
 from asediff.potentials import LennardJones, PairPotential, Potential
 from asediff.potentials.base import SumPotential
 from asediff.simulate import simulate
+from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.targets import StatePoint, Target
 from asediff.verify import verify_export
@@ -335,3 +336,50 @@ def test_the_torch_engine_runs_it(fluid: System):
         halved = engine.run(Halved(LennardJones(2.0), CUTOFF), _point(fluid), seed=3)
         plain = engine.run(copy.deepcopy(_pair(1.0)), _point(fluid), seed=3)
     torch.testing.assert_close(halved.positions, plain.positions, rtol=1e-9, atol=1e-9)
+
+
+# ----------------------------------------------------------------------- sums
+
+
+class Tethers(Potential):
+    """k/2 x² with a trainable k: a small remainder of a sum."""
+
+    cutoff = CUTOFF
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k = torch.nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+
+    def energy(self, system: System, neighbors, kT=None) -> Tensor:
+        return 0.5 * self.k * system.sum_by_system(system.positions.square().sum(-1))
+
+
+@pytest.mark.parametrize("adjoint", [CheckpointAdjoint(7), ReversibleAdjoint(10, keep=0)])
+@pytest.mark.parametrize("integrator", OURS)
+def test_a_sum_runs_its_pairs_in_kernels_and_its_remainder_in_torch(
+    fluid: System, adjoint: Adjoint, integrator: str, monkeypatch: pytest.MonkeyPatch
+):
+    potential = _pair() + Tethers() + PairPotential(LennardJones(0.3, 0.9), 1.2)
+    expected = _gradients(fluid, potential, OURS[integrator], DirectAdjoint())
+    assert len(expected) == 1 + 5
+
+    def torn(*arguments):
+        raise AssertionError("the pair tables were evaluated in torch")
+
+    monkeypatch.setattr(PairSpline, "energy_forces", torn)
+    for a, b in zip(_gradients(fluid, potential, OURS[integrator], adjoint), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_thermodynamics_of_a_sum_are_those_of_its_terms(fluid: System):
+    def run(potential: Potential, adjoint: Adjoint | None = None):
+        return simulate(fluid, potential, OURS["chain"], 10, save_every=5, adjoint=adjoint).detach()
+
+    potential = _pair() + Tethers()
+    found, expected = run(potential), run(potential, DirectAdjoint())
+    for name in ("potential_energy", "pressure", "conserved"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-10, atol=1e-10)
+    halves = run(SumPotential(_pair(0.5), _pair(0.5)))
+    whole = run(_pair(1.0))
+    torch.testing.assert_close(halves.positions, whole.positions, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(halves.pressure, whole.pressure, rtol=1e-9, atol=1e-9)

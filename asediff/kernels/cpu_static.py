@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 
 from asediff.kernels.arrays import Array, Batch, PairForces, SplineTables
 from asediff.kernels.cpu_bins import fill_images
-from asediff.kernels.cpu_forward import DONE, TOO_SHORT
+from asediff.kernels.cpu_forward import DONE, TOO_SHORT, update_images
 from asediff.kernels.cpu_list import rebuild
 from asediff.kernels.cpu_pair import sum_energy, sum_forces
 from asediff.kernels.cpu_simd import LANES
@@ -17,6 +19,7 @@ from asediff.kernels.cpu_space import (
     INTERVALS,
     INVERSE_SPACING,
     LENGTH,
+    LIST_VALID,
     LOWER,
     MAX_IMAGES,
     ORDER,
@@ -29,6 +32,7 @@ from asediff.kernels.cpu_space import (
     X,
     make_space,
 )
+from asediff.kernels.cpu_step import check_moved
 from asediff.kernels.cpu_team import inner, meet, share
 from asediff.kernels.cpu_teamwork import build_name, for_each_system, put, take, until_done
 
@@ -89,29 +93,42 @@ def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type:
         space.state[FORCE, slot], space.state[FORCE + 1, slot], space.state[FORCE + 2, slot] = gx, gy, gz
 
 
+@inner()
+def _listed(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Make list and images fit the positions; False when an array is too short."""
+    moved, _ = check_moved(space, first, last, rank, n_threads)
+    fits = True
+    if moved > 0 or space.control[LIST_VALID] == 0:
+        fits = rebuild(space, rank, n_threads)
+    else:
+        update_images(space, rank, n_threads)
+    meet(space.control, n_threads)
+    return fits
+
+
 def _compile_static(build: str):  # type: ignore[no-untyped-def]
     """The compiled functions; for `build` see `cpu_forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
-    def run_forces(space, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Build the list; forces to the rows FORCE, partial sums of energy and virial to `space.partial[:, :7]`."""
+    def run_forces(space, energies, rank, n_threads):  # type: ignore[no-untyped-def]
+        """Forces to the rows FORCE and, with `energies`, sums of energy and virial to `space.partial[:, :7]`."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
-        if not rebuild(space, rank, n_threads):
+        if not _listed(space, first, last, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
-        meet(space.control, n_threads)
         sum_forces(space, first, last, keep=False)
         space.partial[rank, :7] = 0.0
-        sum_energy(space, first, last, space.partial[rank])
+        if energies:
+            sum_energy(space, first, last, space.partial[rank])
         space.control[STATUS] = DONE
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forces_vjp(space, weights, by_energy, by_virial, by_tables, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Build the list; dL/dx to the rows FORCE, dL/dtable added to by_tables[rank]."""
+        """dL/dx to the rows FORCE, dL/dtable added to by_tables[rank]."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
-        if not rebuild(space, rank, n_threads):
+        if not _listed(space, first, last, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
         for slot in range(first, last):
@@ -138,6 +155,93 @@ def _as_frames(positions: Array, batch: Batch) -> Array:
     return positions.reshape(-1, *expected)
 
 
+class PairEvaluator:
+    """Forces of configurations that follow each other, and their reverse pass, with lists that last a while.
+
+    Args:
+        batch: the systems.
+        tables: their pair potentials.
+        skin: length that the lists reach beyond the cutoff; at 0 each configuration has a list of its own.
+    """
+
+    def __init__(self, batch: Batch, tables: SplineTables, *, skin: float) -> None:
+        self.batch, self.tables, self.skin = batch, tables, skin
+        self._systems: dict[int, _One] = {}
+
+    def _work(self, call: Callable[[_One], None]) -> None:
+        def work(system: int, n_threads: int) -> None:
+            one = self._systems.get(system)
+            if one is None or one.n_threads != n_threads:
+                space, used = make_space(
+                    self.batch, system, self.tables, skin=self.skin, n_rows=FORWARD_ROWS, n_threads=n_threads
+                )
+                one = self._systems[system] = _One(system, self.batch, space, used, n_threads)
+            call(one)
+
+        for_each_system(self.batch, work)
+
+    def forces(self, positions: Array, *, energies: bool = True) -> PairForces:
+        """Energy `(n_systems,)`, forces `(n_atoms, 3)` and virial `(n_systems, 3, 3)` at `(n_atoms, 3)`, length.
+
+        Without `energies`, energy and virial are left at zero.
+        """
+        n_systems, dtype = self.batch.n_systems, positions.dtype
+        result = PairForces(np.zeros(n_systems, dtype), np.zeros_like(positions), np.zeros((n_systems, 3, 3), dtype))
+
+        def call(one: _One) -> None:
+            put(one.space, X, positions[one.inside])
+            one.run(lambda current, rank: _run_forces(current, energies, rank, one.n_threads))
+            take(one.space, FORCE, result.forces[one.inside])
+            sums = one.space.partial[:, :7].sum(0)
+            result.energy[one.system] = sums[0]
+            result.virial[one.system] = sums[np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]])]
+
+        self._work(call)
+        return result
+
+    def vjp(self, positions: Array, w_forces: Array, w_energy: Array, w_virial: Array) -> tuple[Array, Array]:
+        """Reverse pass of `forces`: dL/dpositions `(n_atoms, 3)` and dL/dcoefficients, float64.
+
+        Args:
+            positions: `(n_atoms, 3)`, length.
+            w_forces: `(n_atoms, 3)`, dL/dforces.
+            w_energy: `(n_systems,)`, dL/denergy.
+            w_virial: `(n_systems, 3, 3)` symmetric, dL/dvirial.
+        """
+        gradient = np.zeros_like(positions)
+        n_intervals, spacing = self.tables.coefficients.shape[1], self.tables.spacing
+        parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * self.batch.n_systems
+
+        def call(one: _One) -> None:
+            by_tables = np.zeros((one.n_threads, len(one.used) * (n_intervals + 1), 8))
+            w = np.ascontiguousarray(w_forces[one.inside], positions.dtype)
+            e, b = float(w_energy[one.system]), np.ascontiguousarray(w_virial[one.system], np.float64)
+            put(one.space, X, positions[one.inside])
+            one.run(lambda current, rank: _run_forces_vjp(current, w, e, b, by_tables, rank, one.n_threads))
+            take(one.space, FORCE, gradient[one.inside])
+            summed = by_tables.sum(0).reshape(len(one.used), n_intervals + 1, 8)[:, :-1]
+            part = summed[..., 4:].copy()
+            part[..., 1:] += summed[..., :3] * (np.array([-2.0, -4.0, -6.0]) / spacing)
+            parts[one.system] = (one.used, part)
+
+        self._work(call)
+        coefficients = np.zeros(self.tables.coefficients.shape)
+        for used, part in parts:
+            coefficients[used] += part
+        return gradient, coefficients
+
+
+class _One:
+    """One system under evaluation, and the team that works on it."""
+
+    def __init__(self, system: int, batch: Batch, space: Space, used: Array, n_threads: int) -> None:
+        self.system, self.space, self.used, self.n_threads = system, space, used, n_threads
+        self.inside = slice(int(batch.offsets[system]), int(batch.offsets[system + 1]))
+
+    def run(self, call: Callable[[Space, int], None]) -> None:
+        self.space = until_done(self.space, self.n_threads, call)
+
+
 def pair_forces(positions: Array, batch: Batch, tables: SplineTables) -> PairForces:
     """Energy, forces and virial of one configuration or of many frames.
 
@@ -149,27 +253,11 @@ def pair_forces(positions: Array, batch: Batch, tables: SplineTables) -> PairFor
     Returns:
         Energy `(..., n_systems)`, forces `(..., n_atoms, 3)` and virial `(..., n_systems, 3, 3)`.
     """
-    frames = _as_frames(positions, batch)
-    n_frames, n_systems = len(frames), batch.n_systems
-    energy = np.zeros((n_frames, n_systems), frames.dtype)
-    virial = np.zeros((n_frames, n_systems, 3, 3), frames.dtype)
-    forces = np.zeros_like(frames)
-
-    def work(system: int, n_threads: int) -> None:
-        inside = slice(int(batch.offsets[system]), int(batch.offsets[system + 1]))
-        space, _ = make_space(batch, system, tables, skin=0.0, n_rows=FORWARD_ROWS, n_threads=n_threads)
-        for k in range(n_frames):
-            put(space, X, frames[k, inside])
-            space = until_done(space, n_threads, lambda current, rank: _run_forces(current, rank, n_threads))
-            take(space, FORCE, forces[k, inside])
-            sums = space.partial[:, :7].sum(0)
-            energy[k, system] = sums[0]
-            virial[k, system] = sums[np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]])]
-
-    for_each_system(batch, work)
+    evaluator = PairEvaluator(batch, tables, skin=0.0)
+    results = [evaluator.forces(frame) for frame in _as_frames(positions, batch)]
     if positions.ndim == 2:
-        return PairForces(energy[0], forces[0], virial[0])
-    return PairForces(energy, forces, virial)
+        return results[0]
+    return PairForces(*(np.stack(parts) for parts in zip(*results, strict=True)))
 
 
 def pair_vjp(
@@ -194,37 +282,13 @@ def pair_vjp(
         dL/dpositions, shaped like `positions`, and dL/dcoefficients `(n_tables, n_intervals, 4)`.
     """
     frames = _as_frames(positions, batch)
-    n_frames, n_systems = len(frames), batch.n_systems
-    weights = np.zeros_like(frames) if w_forces is None else np.ascontiguousarray(w_forces).reshape(frames.shape)
-    by_energy = np.zeros((n_frames, n_systems)) if w_energy is None else np.reshape(w_energy, (n_frames, n_systems))
-    by_virial = np.zeros((n_frames, n_systems, 3, 3))
-    if w_virial is not None:
-        given = np.reshape(w_virial, by_virial.shape)
-        by_virial = 0.5 * (given + given.swapaxes(-1, -2)).astype(np.float64)
-    gradient = np.zeros_like(frames)
-    n_intervals = tables.coefficients.shape[1]
-    parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * n_systems
-
-    def work(system: int, n_threads: int) -> None:
-        inside = slice(int(batch.offsets[system]), int(batch.offsets[system + 1]))
-        space, used = make_space(batch, system, tables, skin=0.0, n_rows=FORWARD_ROWS, n_threads=n_threads)
-        by_tables = np.zeros((n_threads, len(used) * (n_intervals + 1), 8))
-        for k in range(n_frames):
-            put(space, X, frames[k, inside])
-            w, e, b = weights[k, inside].astype(frames.dtype), float(by_energy[k, system]), by_virial[k, system]
-
-            def work(current: Space, rank: int, w: Array = w, e: float = e, b: Array = b) -> None:
-                _run_forces_vjp(current, w, e, b, by_tables, rank, n_threads)
-
-            space = until_done(space, n_threads, work)
-            take(space, FORCE, gradient[k, inside])
-        summed = by_tables.sum(0).reshape(len(used), n_intervals + 1, 8)[:, :-1]
-        part = summed[..., 4:].copy()
-        part[..., 1:] += summed[..., :3] * (np.array([-2.0, -4.0, -6.0]) / tables.spacing)
-        parts[system] = (used, part)
-
-    for_each_system(batch, work)
-    coefficients = np.zeros(tables.coefficients.shape)
-    for used, part in parts:
-        coefficients[used] += part
+    shape = (len(frames), batch.n_systems)
+    weights = np.zeros_like(frames) if w_forces is None else np.reshape(w_forces, frames.shape)
+    by_energy = np.zeros(shape) if w_energy is None else np.reshape(w_energy, shape)
+    by_virial = np.zeros((*shape, 3, 3)) if w_virial is None else np.reshape(w_virial, (*shape, 3, 3))
+    by_virial = 0.5 * (by_virial + by_virial.swapaxes(-1, -2))
+    evaluator = PairEvaluator(batch, tables, skin=0.0)
+    parts = [evaluator.vjp(*frame) for frame in zip(frames, weights, by_energy, by_virial, strict=True)]
+    gradient = np.stack([by_positions for by_positions, _ in parts])
+    coefficients = np.sum([by_coefficients for _, by_coefficients in parts], axis=0)
     return gradient.reshape(positions.shape), coefficients.astype(frames.dtype)

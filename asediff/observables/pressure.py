@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asediff.kernels import arrays
 from asediff.neighbors import NeighborList
 from asediff.observables.base import Observable, frames_of
 from asediff.potentials.base import Potential
@@ -104,7 +103,7 @@ class _PairVirial(torch.autograd.Function):
         from asediff.kernels import cpu_static
 
         ctx.save_for_backward(positions, coefficients)
-        ctx.batch, ctx.tables = _fixed_part(system, coefficients, spline)
+        ctx.batch, ctx.tables = spline.arrays(system)
         result = cpu_static.pair_forces(_array(positions), ctx.batch, ctx.tables)
         return torch.from_numpy(np.trace(result.virial, axis1=-2, axis2=-1).copy())
 
@@ -117,18 +116,6 @@ class _PairVirial(torch.autograd.Function):
         weights = _array(gradient)[:, :, None, None] * np.eye(3)
         by_positions, by_coefficients = cpu_static.pair_vjp(_array(positions), ctx.batch, ctx.tables, w_virial=weights)
         return torch.from_numpy(by_positions), torch.from_numpy(by_coefficients), None, None
-
-
-def _fixed_part(system: System, coefficients: Tensor, spline: PairSpline) -> tuple[arrays.Batch, arrays.SplineTables]:
-    batch = arrays.Batch(
-        masses=_array(system.masses),
-        offsets=_array(system.offsets),
-        cell=_array(system.cell),
-        pbc=_array(system.pbc),
-        types=_array(spline.types(system)).astype(np.int32),
-    )
-    index = _array(spline.table_index).astype(np.int32)
-    return batch, arrays.SplineTables(_array(coefficients), index, spline.s_lo, spline.spacing, spline.cutoff)
 
 
 def _array(tensor: Tensor) -> Any:

@@ -47,9 +47,9 @@ class Potential(nn.Module, ABC):
         """
         return None
 
-    def pair_terms(self) -> list[Potential] | None:
-        """The potentials with pair tables (see `compiled`) that this one is the sum of; None when there is more."""
-        return None
+    def split(self) -> tuple[list[Potential], list[Potential]]:
+        """The terms that this potential is the sum of: those with pair tables (see `compiled`), and the others."""
+        return [], [self]
 
     def energy_forces(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy `(n_systems,)` and forces `(n_atoms, 3)` = -dE/dx.
@@ -88,9 +88,9 @@ class SumPotential(Potential):
         energies = [cast(Potential, term).energy(system, neighbors, kT) for term in self.terms]
         return torch.stack(energies).sum(0)
 
-    def pair_terms(self) -> list[Potential] | None:
-        """See `Potential.pair_terms`; of this very class alone, for a subclass may change the sum."""
-        terms = [cast(Potential, term).pair_terms() for term in self.terms]
-        if type(self) is not SumPotential or any(term is None for term in terms):
-            return None
-        return [pair for term in terms if term is not None for pair in term]
+    def split(self) -> tuple[list[Potential], list[Potential]]:
+        """See `Potential.split`; of this very class alone, for a subclass may change the sum."""
+        if type(self) is not SumPotential:
+            return [], [self]
+        parts = [cast(Potential, term).split() for term in self.terms]
+        return [p for pairs, _ in parts for p in pairs], [other for _, others in parts for other in others]

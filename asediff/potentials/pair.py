@@ -191,9 +191,9 @@ class PairPotential(Potential):
         """See `Potential.compiled`: `tabulate`, unless `energy` or `energy_forces` have been overridden."""
         return self.tabulate(system, kT) if self.is_pairwise else None
 
-    def pair_terms(self) -> list[Potential] | None:
-        """See `Potential.pair_terms`."""
-        return [self] if self.is_pairwise else None
+    def split(self) -> tuple[list[Potential], list[Potential]]:
+        """See `Potential.split`."""
+        return ([self], []) if self.is_pairwise else ([], [self])
 
     @property
     def is_pairwise(self) -> bool:

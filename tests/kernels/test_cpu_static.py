@@ -3,6 +3,8 @@ import pytest
 from brute_force import batch, forces, lattice, tables
 
 from asediff.kernels.cpu import pair_forces, pair_vjp
+from asediff.kernels.cpu_space import BUILDS
+from asediff.kernels.cpu_static import PairEvaluator
 
 SKEWED = [[1.0, 0.0, 0.0], [0.9, 1.0, 0.0], [-0.8, 0.7, 1.0]]
 MIXED = {"n_tables": 3, "table_index": ((0, 1), (1, 2))}
@@ -174,3 +176,24 @@ def test_arrays_that_do_not_fit_are_errors():
         pair_forces(x[:-1], b, t)
     with pytest.raises(ValueError, match="positions: type float32 differs from the masses' float64"):
         pair_forces(x.astype(np.float32), b, t)
+
+
+def test_lists_last_while_configurations_follow_each_other():
+    """A walk of small steps: the forces of fresh lists, from lists that are built now and then."""
+    positions, together, splines = _case("mixture")
+    evaluator = PairEvaluator(together, splines, skin=0.3)
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        positions = positions + 0.02 * rng.normal(size=positions.shape)
+        fresh = pair_forces(positions, together, splines)
+        found = evaluator.forces(positions)
+        for a, b in zip(found, fresh, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+        quick = evaluator.forces(positions, energies=False)
+        np.testing.assert_array_equal(quick.forces, found.forces)
+        w = rng.normal(size=positions.shape)
+        pulled = evaluator.vjp(positions, w, np.zeros(1), np.zeros((1, 3, 3)))
+        for a, b in zip(pulled, pair_vjp(positions, together, splines, w), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * np.abs(b).max())
+    builds = [int(one.space.control[BUILDS]) for one in evaluator._systems.values()]
+    assert all(1 <= n < 8 for n in builds)
