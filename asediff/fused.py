@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from asediff.adjoints import Adjoint, Schedule
-from asediff.integrators import State, Stepper
 from asediff.kernels import arrays
 from asediff.kernels.devices import runs_triton
 from asediff.potentials.base import Potential
 from asediff.reverse import refuse_second_derivative
 from asediff.splines import PairSpline
+from asediff.steppers import State, Stepper
 from asediff.system import System
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from asediff.adjoints import Adjoint
 from asediff.chain import Chain, StrayedError, Tensors
-from asediff.integrators import State, Stepper, check_rates
 from asediff.neighbors import NeighborList, Neighbors
 from asediff.potentials.base import Potential
 from asediff.splines import PairSpline
+from asediff.steppers import State, Stepper, check_rates
 from asediff.system import System
 
 

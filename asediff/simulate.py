@@ -8,9 +8,10 @@ from torch import Tensor
 from asediff.adjoints import Adjoint, ReversibleAdjoint
 from asediff.fused import FusedFailure, fused_form, fused_run
 from asediff.general import InstabilityError, general_run
-from asediff.integrators import Integrator, State, Stepper
+from asediff.integrators import Integrator
 from asediff.neighbors import check_box
 from asediff.potentials.base import Potential
+from asediff.steppers import State, Stepper
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
