@@ -23,6 +23,7 @@ from tests.benchmarks.engine import Rows, distances, epoch, forward, gradient, l
 from tests.benchmarks.peers import openmm, peers
 from tests.benchmarks.scaling import draw, growth, lists, memory
 
+WIDTHS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 PARTS: dict[str, Callable[[int], Rows]] = {
     "forward": forward,
     "gradient": gradient,
@@ -38,10 +39,17 @@ PARTS: dict[str, Callable[[int], Rows]] = {
 
 
 def processor() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    """Name of the processor, which generation it is, and the widest instructions that it has."""
+    path = Path("/proc/cpuinfo")
+    facts = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    name = facts.get("model name", platform.processor())
+    flags = facts.get("flags", "").split()
+    width = next((label for flag, label in WIDTHS.items() if flag in flags), "neither AVX-512 nor AVX2")
+    generation = f"family {facts.get('cpu family', '?')}, model {facts.get('model', '?')}"
+    return f"{name} ({generation}, {width}), {os.cpu_count()} cores"
 
 
 def table(rows: Rows) -> str:
@@ -63,25 +71,30 @@ def measure(parts: Sequence[str], repeats: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "engine.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    results["device"] = processor()
-    results["versions"] = versions()
     for name in parts or PARTS:
         load = os.getloadavg()[0]
         rows = PARTS[name](repeats)
         if rows:
-            results[name] = {"rows": rows, "load_before": load, "repeats": repeats}
+            results[name] = {
+                "rows": rows, "load_before": load, "repeats": repeats, "device": processor(), "versions": versions()
+            }  # fmt: skip
         print(f"## {name} (load before: {load:.1f})\n\n{table(rows)}", flush=True)
         path.write_text(json.dumps(results, indent=1) + "\n")
+    write_page(results, folder)
+
+
+def write_page(results: dict[str, Any], folder: Path) -> None:
+    """Write engine.md and its figures from measured parts."""
     text = [
         "# Engine benchmarks\n",
-        f"`python -m tests.benchmarks` on {results['device']}; "
-        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-        + ". Medians; ratios are taken run by run, the programs in turn. Loads above zero before a part mean that the "
-        "machine was shared.\n",
+        "`python -m tests.benchmarks`. Medians; ratios are taken run by run, the programs in turn. Loads above zero "
+        "before a part mean that the machine was shared.\n",
     ]
     for name, work in PARTS.items():
         if name in results:
-            text.append(f"## {name} (load before: {results[name]['load_before']:.1f})\n")
+            part = results[name]
+            text.append(f"## {name} (load before: {part['load_before']:.1f})\n")
+            text.append(f"{part['device']}; {', '.join(f'{k} {v}' for k, v in part['versions'].items())}\n")
             text.append(" ".join((work.__doc__ or "").split()) + "\n")
             text.append(table(results[name]["rows"]))
     text += [f"![{file.removesuffix('.png').replace('_', ' ')}]({file})\n" for file in draw(results, folder)]
