@@ -4,7 +4,6 @@ On a GPU where there is one, else in Triton's interpreter, with systems small en
 """
 
 from dataclasses import replace
-from functools import partial
 
 import brute_force
 import numpy as np
@@ -15,11 +14,12 @@ pytest.importorskip("triton", reason="the GPU kernels need triton (pip install a
 
 from asediff import fused_cuda
 from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.fused import FusedFailure, fused_run
+from asediff.fused import FusedFailure, FusedForm, fused_run
+from asediff.general import general_run
 from asediff.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.kernels import cpu, cuda, cuda_pool, reference
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
-from asediff.simulate import _general_run
+from asediff.potentials import Potential
 from asediff.splines import PairSpline
 from asediff.system import System
 
@@ -28,7 +28,27 @@ SKEWED = [[1, 0, 0], [0.3, 1, 0], [0.1, -0.2, 1]]
 CUTOFF = 1.5
 
 
-on_gpu = partial(fused_run, backend=fused_cuda)
+def fused(system, spline, stepper, state, n_steps, save_every, first_step, adjoint, skin, *, backend=None):
+    """A run in the kernels, given what `general_run` takes."""
+    form = FusedForm(spline, stepper.compiled(first_step), adjoint.compiled(n_steps, state))
+    return fused_run(system, form, stepper, state, n_steps, save_every, skin, backend=backend)
+
+
+class Tabled(Potential):
+    """Tables for every atom of a system, and nothing else."""
+
+    def __init__(self, spline):
+        super().__init__()
+        self.spline, self.cutoff = spline, spline.cutoff
+
+    def energy(self, system, neighbors, kT=None):
+        return self.spline.energy(system, neighbors)
+
+    def compiled(self, system, kT=None):
+        return self.spline
+
+    def split(self):
+        return [self], []
 
 
 def tensor(array):
@@ -235,16 +255,17 @@ def test_the_boundary_to_autograd_equals_plain_torch(case, integrator, adjoint):
     stepper = integrator.stepper(system, None)
     leaves = [system.positions.clone(), system.velocities.clone(), stepper.start(system).thermostat + 0.1]
     leaves = [leaf.requires_grad_() for leaf in leaves]
-    potential = type("", (), {"cutoff": CUTOFF})()
+    settings = stepper, State(*leaves), 4, 2, 3
+    runs = (
+        general_run(system, Tabled(spline), *settings, DirectAdjoint(), 0.1),
+        fused(system, spline, *settings, adjoint, 0.1, backend=fused_cuda),
+    )
     results = []
-    for run, how in ((_general_run, DirectAdjoint()), (on_gpu, adjoint)):
-        first = (system, potential) if run is _general_run else (system,)
-        recording, *thermo = run(*first, spline, stepper, State(*leaves), 4, 2, 3, how, 0.1)
-        x, v = recording.frames[:2]
-        loss = (x**3).sum() + (v[0] ** 2).sum() + (recording.final.velocities**3).sum()
-        loss = loss + (recording.final.thermostat**2).sum()
+    for frames, final, *thermo in runs:
+        x, v = frames[:2]
+        loss = (x**3).sum() + (v[0] ** 2).sum() + (final.velocities**3).sum() + (final.thermostat**2).sum()
         gradient = torch.autograd.grad(loss, [spline.coefficients, *leaves], allow_unused=True)
-        results.append([x, v, *thermo, *recording.final, *(g for g in gradient if g is not None and g.numel())])
+        results.append([x, v, *thermo, *final, *(g for g in gradient if g is not None and g.numel())])
     for value, exact in zip(results[1], results[0], strict=True):
         close(value.detach(), exact.detach(), 1e-10)
 
@@ -253,7 +274,7 @@ def test_a_step_that_throws_atoms_apart_is_named():
     system, spline = torch_system("one")
     stepper = VelocityVerlet(5.0).stepper(system, None)
     with pytest.raises(FusedFailure, match="step 1 "):
-        on_gpu(system, spline, stepper, stepper.start(system), 2, 1, 0, ReversibleAdjoint(), 0.1)
+        fused(system, spline, stepper, stepper.start(system), 2, 1, 0, ReversibleAdjoint(), 0.1, backend=fused_cuda)
 
 
 def test_too_many_types_are_refused():
@@ -278,11 +299,11 @@ def test_a_run_on_a_gpu_equals_one_on_the_cpu_again_and_again(sort, monkeypatch)
             coefficients = spline.coefficients.detach().to(device).requires_grad_()
             local = replace(spline.to(device), coefficients=coefficients)
             stepper = NoseHooverChain(0.004, kT=1.2, tdamp=0.1).stepper(system, None)
-            recording, *thermo = fused_run(
+            frames, _, *thermo = fused(
                 system, local, stepper, stepper.start(system), 40, 10, 0, CheckpointAdjoint(15), 0.1
             )
-            (gradient,) = torch.autograd.grad((recording.frames.positions**2).mean(), coefficients)
-            results.append([t.detach().cpu() for t in (recording.frames.positions, *thermo, gradient)])
+            (gradient,) = torch.autograd.grad((frames.positions**2).mean(), coefficients)
+            results.append([t.detach().cpu() for t in (frames.positions, *thermo, gradient)])
     for again in results[1:]:
         # 40 steps of a liquid amplify round-off by a factor of order 100
         for value, exact in zip(again, results[0], strict=True):
