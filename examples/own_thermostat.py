@@ -1,7 +1,7 @@
 """A thermostat of your own: one class for the step, one for the choice, and gradients come along.
 
-Nothing is registered. The step is no compiled one, so the run is taken step by step in torch, with the pair forces still
-from the kernels; the inverse of the step is not needed for an exact gradient.
+Nothing is registered. The step is no compiled one, so the run is taken step by step in torch, with the pair forces
+still from the kernels; the inverse of the step is not needed for an exact gradient.
 """
 
 from dataclasses import dataclass
