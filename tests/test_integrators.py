@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from sampling import seed as shifted
+from sampling import sigmas
 from scipy.integrate import solve_ivp
 from scipy.linalg import solve_discrete_lyapunov
 
@@ -176,7 +178,9 @@ def test_steps_are_undone_exactly(liquid, integrator: Integrator):
     forces = LJ(system)
     stepper = integrator.stepper(system, None)
     start = stepper.start(system)
-    start = start._replace(thermostat=0.3 * torch.randn(start.thermostat.shape, dtype=torch.float64).sin())
+    generator = torch.Generator().manual_seed(2)
+    thermostat = torch.randn(start.thermostat.shape, generator=generator, dtype=torch.float64)
+    start = start._replace(thermostat=0.3 * thermostat.sin())
     state, force = start, forces(start.positions)
     for step in range(50):
         state, force = stepper.step(state, force, forces, step)
@@ -319,13 +323,14 @@ def test_weak_friction_is_velocity_verlet():
     torch.testing.assert_close(langevin.positions, verlet.positions, rtol=0, atol=3e-6)
 
 
+@pytest.mark.sampled
 def test_noise_is_scaled_by_temperature_and_mass():
     system = _particles(500, mass=2.0)
-    stepper = Langevin(0.1, kT=0.8, friction=1.0, seed=5).stepper(system)
+    stepper = Langevin(0.1, kT=0.8, friction=1.0, seed=shifted(5)).stepper(system)
     kicks = torch.stack([stepper._kick(step) for step in range(20)])
     scaled = kicks.square() * system.masses[:, None] / (0.8 * (1 - math.exp(-0.2)))
-    # 30000 squares of normal numbers: a standard error of sqrt(2/30000) = 0.008.
-    assert scaled.mean().item() == pytest.approx(1.0, abs=0.03)
+    # 30000 squares of normal numbers: a standard error of sqrt(2/30000) = 0.008
+    assert scaled.mean().item() == pytest.approx(1.0, abs=sigmas() * math.sqrt(2 / 30_000))
 
 
 def test_the_noise_is_replayed_and_depends_on_seed_and_step():

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sampling import seed as shifted
 
 from asediff.losses import (
     L2,
@@ -110,11 +111,13 @@ def autoregressive(n, memory, columns, seed=0):
     return x
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_block_average_error_of_correlated_noise(memory):
-    x = autoregressive(4096, memory, 50)
+    x = autoregressive(4096, memory, 400, shifted(0))
     expected = math.sqrt((1 + memory) / (1 - memory) / 4096)
-    # 50 columns average the scatter of the estimate out; the blocks themselves keep a small bias
+    # 400 columns average the scatter of the estimate out, which is 0.003 over 20 seeds; the blocks keep a bias of 0,
+    # -0.04 and -0.08, and no blocks one of 0, -0.42 and -0.77
     assert float(block_average_error(x).square().mean().sqrt()) == pytest.approx(expected, rel=0.12)
 
 

@@ -1,11 +1,13 @@
 """simulate(): frames, continuation, thermodynamics, fused against general runs, refusals."""
 
+import dataclasses
 import importlib
 import math
 
 import numpy as np
 import pytest
 import torch
+from sampling import seed as shifted
 
 from asediff.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
 from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
@@ -60,7 +62,9 @@ def lj() -> PairPotential:
 
 @pytest.fixture
 def argon() -> System:
-    return System.from_atoms(fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.05)).thermalized(kT=1.2, seed=3)
+    return System.from_atoms(fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.05)).thermalized(
+        kT=1.2, seed=shifted(3)
+    )
 
 
 def _sheared_blend() -> System:
@@ -181,11 +185,16 @@ def test_an_ideal_gas_has_its_pressure(argon: System, engine: str):
     torch.testing.assert_close(trajectory.pressure, torch.full((1, 1), expected, dtype=torch.float64))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["verlet", "chain-1", "chain-2", "chain-5"])
 def test_the_conserved_quantity_is_conserved(argon: System, lj: PairPotential, engine: str, name: str):
-    trajectory = simulate(argon, lj, INTEGRATORS[name], 100, save_every=10)
-    # The error is 5e-4 per atom at the worst with this time step; the potential energy moves by 20 to 50.
-    assert (trajectory.conserved - trajectory.conserved[0]).abs().max() < 0.15
+    integrator = dataclasses.replace(INTEGRATORS[name], timestep=0.0025)
+    trajectory = simulate(argon, lj, integrator, 100, save_every=10)
+    moved, error = (float((e - e[0]).abs().max()) for e in (trajectory.potential_energy, trajectory.conserved))
+    # Over 8 seeds the potential energy moves by 70, with a scatter of 6; the error of this time step is 0.01, to a
+    # factor of 1.35: the limit is 6 standard deviations of its logarithm away.
+    assert moved > 20.0
+    assert error < 0.06
 
 
 def test_the_dimer_follows_its_closed_form(engine: str):

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from sampling import seed
 
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import sample
@@ -15,6 +16,8 @@ from asediff.potentials import LennardJones, PairPotential, Shifted
 from asediff.system import System
 from asediff.targets import StatePoint, Target
 from asediff.uncertainty import uncertainty_band
+
+pytestmark = pytest.mark.sampled
 
 mpl.use("Agg")
 ENGINE = TorchEngine(0.005, equilibration_steps=1_000, steps=10_000, save_every=20)
@@ -32,13 +35,14 @@ def potential():
 
 @pytest.fixture(scope="module")
 def samples(potential):
-    return {rho: sample(ENGINE, potential, at(rho), seed=1) for rho in (0.3, 0.7)}
+    return {rho: sample(ENGINE, potential, at(rho), seed=seed(1)) for rho in (0.3, 0.7)}
 
 
 def test_band_lies_between_zero_and_the_prior(potential, samples):
     band = uncertainty_band(potential, [samples[0.7]], prior=0.5)
     assert band.error.shape == band.u.shape == (1, 100)
     assert float(band.error.max()) <= 0.5 + 1e-9
+    # over 8 seeds 0.020 with a scatter of 0.002, and 12 directions
     assert float(band.error.min()) < 0.1
     assert 1 <= band.n_determined < 100
 
@@ -55,21 +59,24 @@ def test_another_state_point_narrows_the_band(potential, samples):
     both = uncertainty_band(potential, [samples[0.7], samples[0.3]])
     overlap = slice(10, None)
     first = np.interp(both.r[overlap], one.r, one.error[0])
+    # Data can only narrow a band. This holds for every sample, up to the interpolation between two grids.
     assert (both.error[0][overlap] <= first * 1.02 + 1e-6).all()
     assert both.error.mean() < one.error.mean()
 
 
 def test_a_pressure_narrows_the_band(potential, samples):
     plain = samples[0.7]
-    with_pressure = sample(ENGINE, potential, at(0.7, pressure=1.0), seed=1)
+    with_pressure = sample(ENGINE, potential, at(0.7, pressure=1.0), seed=seed(1))
     a = uncertainty_band(potential, [plain])
     b = uncertainty_band(potential, [with_pressure])
+    # the same frames and one more number: true of every sample
     assert b.error.sum() < a.error.sum()
 
 
 def test_insensitive_modes_hardly_change_g(potential, samples):
     band = uncertainty_band(potential, [samples[0.7]], n_modes=2)
     assert band.modes.shape == (2, 1, 100)
+    # the data leave 0.005 of the prior's variance over 8 seeds, to a factor of 1.2, and a ratio of 4, to one of 1.4
     assert (band.known < 0.999).all()
     assert np.abs(band.modes[0]).max() >= np.abs(band.modes[1]).max() * 0.2
 

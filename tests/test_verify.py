@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import units
 from ase.build import bulk, make_supercell
+from sampling import seed as shifted
 
 from asediff.lammps import LammpsRun
 from asediff.potentials.pair import PairPotential
@@ -15,11 +16,13 @@ from asediff.system import System
 from asediff.tables import PairTable, spline_tables, write_tables
 from asediff.verify import Check, verify_export
 
+pytestmark = pytest.mark.sampled
+
 
 def liquid(potential, system, kT, style, timestep):
     """Ten frames of a short LAMMPS run with the potential's tables."""
     engine = LammpsRun(timestep=timestep, steps=1000, save_every=100, equilibration_steps=500, units=style)
-    return engine.record(spline_tables(potential.tabulate(system)), system, kT, seed=4)
+    return engine.record(spline_tables(potential.tabulate(system)), system, kT, seed=shifted(4))
 
 
 def fcc(density, repeat, *, sheared=False):
@@ -46,7 +49,8 @@ def test_an_exported_table_passes_in_lj_units(fluid, tmp_path):
     report = verify_export(path, potential, frames, kT=1.0, workdir=tmp_path / "check")
     assert report.passed, str(report)
     values = {check.name.split(",")[0]: check.value for check in report.checks}
-    # LAMMPS rebuilds the very same spline for the energy, and a close one for the force.
+    # LAMMPS rebuilds the very same spline for the energy, and a close one for the force. Over 8 seeds 1.2e-14 and
+    # 1.7e-6, each with a scatter of a tenth; what a wrong or coarse table gives is ten limits and more.
     assert values["energy of any pair"] < 1e-12
     assert values["force on any atom"] < 1e-5
     assert report.n_frames == 10

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from sampling import seed as shifted
 
 from asediff.engines import DiluteEngine, LammpsEngine, TorchEngine
 from asediff.fitting import IHNC, IMC, GaussNewton, Reweighting, fit
@@ -41,13 +42,14 @@ def test_scaled_engines_record_whole_frames(engine):
     assert DiluteEngine().scaled(0.1) == DiluteEngine()
 
 
+@pytest.mark.sampled
 def test_a_fit_makes_runs_of_these_lengths():
     system = System.from_atoms(fcc("Ar", density=0.5, cells=2, mass=1.0, rattle=0.02))
     rdf = RDF(1.58, 40)
     wanted = torch.where(rdf.centers > 1.0, 1.0 + torch.exp(-6.0 * (rdf.centers - 1.0)), 0.0)
     point = StatePoint(system, Target(rdf, wanted), kT=1.0)
     engine = TorchEngine(0.005, equilibration_steps=50, steps=600, save_every=10)
-    result = fit(None, point, IHNC(engine, 3, growth=2.0), validation=None, progress=False)
+    result = fit(None, point, IHNC(engine, 3, growth=2.0), validation=None, seed=shifted(0), progress=False)
     steps = [row["md_steps"] for row in result.history]
     # 600 x 3/7, 6/7 and 12/7 in whole frames of 10 steps
     assert [b - a - 50 for a, b in pairwise([0, *steps])] == [260, 510, 1030]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sampling import seed as shifted
 
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import IHNC, GaussNewton, Tikhonov, fit
@@ -112,6 +113,7 @@ def test_a_fit_with_a_wrong_response_is_faster_with_it(secant):
     assert (history[-1] / history[1] < 0.05) == secant
 
 
+@pytest.mark.sampled
 def test_a_fit_goes_on_bit_for_bit(tmp_path):
     system = System.from_atoms(fcc("Ar", density=0.5, cells=2, mass=1.0, rattle=0.02))
     rdf = RDF(1.58, 40)
@@ -121,7 +123,8 @@ def test_a_fit_goes_on_bit_for_bit(tmp_path):
 
     def learned(count, folder=None, *, resume=False):
         method = GaussNewton(engine, count, growth=1.0)
-        return fit(None, point, method, validation=None, folder=folder, resume=resume, progress=False).potential
+        options = {"seed": shifted(0), "folder": folder, "resume": resume}
+        return fit(None, point, method, validation=None, progress=False, **options).potential
 
     learned(2, tmp_path)
     for a, b in zip(learned(4).parameters(), learned(4, tmp_path, resume=True).parameters(), strict=True):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from brute_force import batch, lattice, run, stepper, tables
+from sampling import seed as shifted
 from scipy.interpolate import CubicSpline
 
 from asediff.kernels import cpu
@@ -103,23 +104,27 @@ def test_thermo_is_that_of_the_frames(kind):
     np.testing.assert_allclose(record.thermo[-1, :, 2], record.thermo[-1, :, 0] + kinetic + bath, rtol=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", [NVE, NOSE_HOOVER], ids=NAMES.get)
 def test_energy_is_conserved_over_many_rebuilds(kind):
     x, cell = lattice(6, 0.7)
     b, t = batch([cell], [len(x)]), tables()
-    rng = np.random.default_rng(6)
+    rng = np.random.default_rng(shifted(6))
     v = rng.normal(size=x.shape)
     v -= v.mean(0)
-    step = stepper(kind, b, timestep=0.001)
+    step = stepper(kind, b, timestep=0.0005)
     record = rollout(x, v, chain_of(b, step), b, t, step, 10_000, 50)
     conserved = record.thermo[20:, 0, 2]
-    # far beyond the skin of 0.3. A shadow energy is conserved, so this one fluctuates by order timestep² (1e-4 of the
-    # energy of about 1 per atom) and does not drift; one pair missed in a list would be a step of that size at least.
-    assert np.abs(record.positions - x).max() > 3.0
+    # several skins of 0.3; over 12 seeds the farthest atom moves by 3 to 4
+    assert np.abs(record.positions - x).max() > 1.5
+    # A shadow energy is conserved, so this one fluctuates by order timestep², largest in the hardest collision of the
+    # run, and does not drift; one pair missed in a list would be a step of 1e-4 of the energy of about 1 per atom.
+    # Over 12 seeds the fluctuation is 2e-5, to a factor of 1.4, and the drift below 2e-6.
     assert np.abs(conserved - conserved.mean()).max() < 2e-4 * len(x)
     assert abs(conserved[90:].mean() - conserved[:90].mean()) < 3e-5 * len(x)
-    static = pair_forces(record.positions, b, t)
-    np.testing.assert_allclose(record.thermo[-1, 0, 0], static.energy[0], rtol=1e-11)
+    # no pair is missing at any frame
+    static = pair_forces(record.frame_positions, b, t)
+    np.testing.assert_allclose(record.thermo[..., 0], static.energy, rtol=1e-11)
 
 
 @pytest.mark.parametrize("mode", ["stored", "replay", "reverse"])
@@ -228,7 +233,7 @@ def test_float32_gradient_agrees_to_a_thousandth(kind, mode):
     step = stepper(kind, b)
     chain = chain_of(b, step)
     every = 1 if mode == "stored" else 6
-    record = rollout(x, v, chain, b, t, step, 60, 10, snapshot_every=every)
+    record = rollout(x, v, chain, b, t, step, 30, 10, snapshot_every=every)
     w = weights(record)
     expected = rollout_vjp(record, *w, mode=mode)
     single = np.float32
@@ -239,7 +244,7 @@ def test_float32_gradient_agrees_to_a_thousandth(kind, mode):
         b._replace(masses=b.masses.astype(single)),
         t._replace(coefficients=t.coefficients.astype(single)),
         stepper(kind, b, dtype=single),
-        60,
+        30,
         10,
         snapshot_every=every,
     )
@@ -297,6 +302,7 @@ def test_lists_of_states_further_back_serve_those_around_them(kind, skin):
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * np.abs(e).max(initial=0.0))
 
 
+@pytest.mark.sampled
 def test_a_reverse_pass_through_stored_states_builds_half_as_many_lists(monkeypatch):
     spaces = []
 
@@ -308,12 +314,13 @@ def test_a_reverse_pass_through_stored_states_builds_half_as_many_lists(monkeypa
     x, cell = lattice(8, 0.7)
     b, t = batch([cell], [len(x)]), tables()
     step = stepper(NVE, b)
-    v = np.random.default_rng(9).normal(size=x.shape)
+    v = np.random.default_rng(shifted(9)).normal(size=x.shape)
     record = rollout(x, v, chain_of(b, step), b, t, step, 200, 100, snapshot_every=1, skin=0.2)
     rollout_vjp(record, *weights(record), mode="stored")
     forward, backward = (int(space.control[BUILDS]) for space, _ in spaces)
     assert forward > 10
-    assert backward < 0.65 * forward
+    # over 10 seeds 0.600, with a scatter of 0.011: 13 standard deviations
+    assert backward < 0.75 * forward
 
 
 def test_a_clustering_system_outgrows_its_rows():

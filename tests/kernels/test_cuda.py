@@ -286,7 +286,6 @@ def test_too_many_types_are_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(DEVICE != "cuda", reason="needs a CUDA device")
 @pytest.mark.parametrize("sort", [False, True], ids=["all pairs", "cells"])
 def test_a_run_on_a_gpu_equals_one_on_the_cpu_again_and_again(sort, monkeypatch):
     # the first call runs as it stands, the second records graphs, the third replays them

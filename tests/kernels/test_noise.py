@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sampling import seed, sigmas
 
 from asediff.kernels.noise import philox_normal, philox_normal_scalar, philox_words
 
@@ -37,13 +38,17 @@ def test_compiled_numbers_equal_the_torch_ones():
         np.testing.assert_allclose(np.array(found), expected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.sampled
 def test_numbers_are_standard_normal_and_independent():
     n = 40_000
-    draws = [philox_normal(torch.tensor([5]), torch.zeros(n, dtype=torch.int64), torch.arange(n), s) for s in (0, 1)]
+    draws = [
+        philox_normal(torch.tensor([seed(5)]), torch.zeros(n, dtype=torch.int64), torch.arange(n), s) for s in (0, 1)
+    ]
     sample = torch.cat(draws, dim=1).numpy()
-    # standard errors: mean 1/sqrt(n) = 0.005, variance sqrt(2/n) = 0.007, correlation 0.005; five of them
-    assert np.abs(sample.mean(0)).max() < 0.025
-    assert np.abs(sample.var(0) - 1.0).max() < 0.036
+    # standard errors: mean and correlation 1/sqrt(n), variance sqrt(2/n), fourth moment sqrt(96/6n)
+    limit = sigmas(comparisons=6 + 6 + 15 + 1)
+    assert np.abs(sample.mean(0)).max() < limit / n**0.5
+    assert np.abs(sample.var(0) - 1.0).max() < limit * (2 / n) ** 0.5
     correlation = np.corrcoef(sample.T) - np.eye(6)
-    assert np.abs(correlation).max() < 0.025
-    assert abs((sample**4).mean() - 3.0) < 0.1
+    assert np.abs(correlation).max() < limit / n**0.5
+    assert abs((sample**4).mean() - 3.0) < limit * (16 / n) ** 0.5

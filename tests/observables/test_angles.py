@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from sampling import seed as shifted
+from sampling import sigmas
 
 from asediff.observables import ADF
 from asediff.system import System
@@ -17,19 +21,26 @@ def gas(n_atoms=300, length=8.0, seed=0):
     return Atoms(f"Ar{n_atoms}", positions=length * rng.random((n_atoms, 3)), cell=[length] * 3, pbc=True)
 
 
+@pytest.mark.sampled
 def test_random_directions_give_a_sine():
-    adf = ADF(1.8, 18)
-    p = torch.cat([adf(System.from_atoms(gas(seed=seed))) for seed in range(8)])
+    adf, n = ADF(1.8, 18), 60
+    p = adf(System.from_atoms([gas(seed=shifted(k)) for k in range(n)]))
     expected = 0.5 * torch.sin(torch.deg2rad(adf.centers)) * torch.pi / 180
-    # inner bins: the kernel smears the ends
+    # the kernel, as wide as a bin of 10 degrees, leaves a sine smaller by exp(-σ²/2); beyond the inner bins it meets
+    # the ends
+    expected *= math.exp(-0.5 * math.radians(10.0) ** 2)
     error = (p.mean(0) - expected)[3:-3].abs()
-    assert bool((error < 5.0 * p.std(0)[3:-3] / 8**0.5 + 2e-5).all())
+    limit = sigmas(n, comparisons=len(error)) * p.std(0)[3:-3] / n**0.5
+    assert bool((limit < 0.05 * expected[3:-3]).all())
+    assert bool((error < limit).all())
 
 
+@pytest.mark.sampled
 def test_density_integrates_to_one():
     adf = ADF(2.0, 60)
-    # what is lost is the weight beyond 0 and 180 degrees
-    assert float(adf(System.from_atoms(gas())).sum() * 3.0) == pytest.approx(1.0, abs=5e-3)
+    # What is lost is the weight beyond 0 and 180 degrees, which few angles are near: over 25 seeds 0.0004 to 0.0009,
+    # with a scatter of 0.0001.
+    assert float(adf(System.from_atoms(gas(seed=shifted(0)))).sum() * 3.0) == pytest.approx(1.0, abs=3e-3)
 
 
 @pytest.mark.parametrize(

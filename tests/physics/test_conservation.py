@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sampling import seed
 
 from asediff.integrators import Integrator, NoseHooverChain, VelocityVerlet
 from asediff.lattices import fcc
@@ -21,7 +22,7 @@ ATOMS = 108
 
 
 def _run(integrator: Integrator, steps: int, truncation: Truncation | None = None) -> Trajectory:
-    start = System.from_atoms(fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.02)).thermalized(kT=2.0, seed=6)
+    start = System.from_atoms(fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.02)).thermalized(kT=2.0, seed=seed(6))
     potential = PairPotential(LennardJones(), 2.5, truncation=truncation).requires_grad_(False)
     warm = simulate(start, potential, NoseHooverChain(0.004, kT=1.0, tdamp=0.3), 20_000)
     return simulate(warm.system, potential, integrator, steps, save_every=100)

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from sampling import seed
 
 from asediff.integrators import Integrator, Langevin, NoseHooverChain
 from asediff.lattices import fcc, mixture
@@ -31,7 +32,7 @@ INTEGRATORS: dict[str, Integrator] = {
     "chain-1": NoseHooverChain(0.004, kT=KT, tdamp=0.3, tchain=1),
     "chain-3": NoseHooverChain(0.004, kT=KT, tdamp=0.3, tchain=3),
     # <v²> of BAOAB is low by (curvature/m) dt²/4: 0.03 % here, a fifth of a standard error.
-    "langevin": Langevin(0.002, kT=KT, friction=1.0, seed=8),
+    "langevin": Langevin(0.002, kT=KT, friction=1.0, seed=seed(8)),
 }
 STEPS, EVERY = 400_000, 100
 
@@ -40,7 +41,7 @@ STEPS, EVERY = 400_000, 100
 def _run(name: str) -> Trajectory:
     """Both temperatures side by side, equilibrated for a tenth of the production."""
     atoms = System.from_atoms(fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.02))
-    start = System.concatenate([atoms, atoms]).thermalized(kT=2 * KT, seed=21)
+    start = System.concatenate([atoms, atoms]).thermalized(kT=2 * KT, seed=seed(21))
     potential = PairPotential(LennardJones(), 2.5).requires_grad_(False)
     warm = simulate(start, potential, INTEGRATORS[name], STEPS // 10)
     return simulate(warm, potential, INTEGRATORS[name], STEPS, save_every=EVERY)
@@ -107,7 +108,7 @@ def test_species_of_unequal_mass_have_one_temperature():
     atoms.set_masses(np.where(atoms.numbers == 18, 1.0, 4.0))
     potential = PairPotential(LennardJones(), 2.5).requires_grad_(False)
     integrator = NoseHooverChain(0.004, kT=1.0, tdamp=0.3)
-    warm = simulate(System.from_atoms(atoms).thermalized(kT=2.0, seed=4), potential, integrator, 20_000)
+    warm = simulate(System.from_atoms(atoms).thermalized(kT=2.0, seed=seed(4)), potential, integrator, 20_000)
     run = simulate(warm, potential, integrator, 200_000, save_every=100)
     energy = run.system.masses * run.velocities.square().sum(-1) / 3
     for number in (18, 36):
@@ -133,7 +134,7 @@ def test_two_atoms_have_the_boltzmann_distribution_of_distances():
         system_idx=torch.arange(n).repeat_interleave(2),
     )
     potential = PairPotential(LennardJones(), 2.5).requires_grad_(False)
-    integrator = Langevin(0.01, kT=kT, friction=2.0, seed=5)
+    integrator = Langevin(0.01, kT=kT, friction=2.0, seed=seed(5))
     run = simulate(simulate(system, potential, integrator, 2000), potential, integrator, 60_000, save_every=300)
     separation = run.positions[:, 1::2] - run.positions[:, ::2]
     separation = separation - edge * (separation / edge).round()

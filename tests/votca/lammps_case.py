@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from sampling import seed
 
 from asediff import votca
 
@@ -67,9 +70,14 @@ GLOBAL = """<inverse><kBT>1.0</kBT><program>lammps</program><method>ibi</method>
 <pressure_file>lammps.pressure</pressure_file><first_frame>3</first_frame></lammps></inverse>"""
 
 
+def with_seeds(script: str) -> str:
+    """A LAMMPS input with its seeds shifted."""
+    return re.sub(r"\b(87287|545454|4711)\b", lambda found: str(seed(int(found[0]))), script)
+
+
 def make(folder: Path, iterations: int) -> Path:
     """Write targets, LAMMPS input and settings; return the settings file."""
-    (folder / "ref.in").write_text(REFERENCE)
+    (folder / "ref.in").write_text(with_seeds(REFERENCE))
     subprocess.run([LAMMPS, "-in", "ref.in"], cwd=folder, stdout=subprocess.DEVNULL, check=True)
     frames = votca.read_frames(folder / "ref.dump")
     entries = ""
@@ -77,7 +85,7 @@ def make(folder: Path, iterations: int) -> Path:
         target = votca.rdf(frames, (0, 0.0025, 0.25), type1, type2)
         votca.write_table(folder / f"{name}.rdf", target, digits=10)
         entries += INTERACTION.format(name=name, type1=type1, type2=type2, more=more)
-    (folder / "cg.in").write_text(COARSE)
+    (folder / "cg.in").write_text(with_seeds(COARSE))
     path = folder / "settings.xml"
     path.write_text(f"<cg>{entries}{GLOBAL.format(iterations=iterations, command=LAMMPS)}</cg>")
     return path

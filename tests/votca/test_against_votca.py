@@ -3,15 +3,12 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from votca_programs import available, operator, random_potential, random_rdf, resample, run, settings
+from votca_programs import operator, random_potential, random_rdf, resample, run, settings
 
 from asediff import votca
 from asediff.votca import Table, VotcaError, read_table, write_table
 
-pytestmark = [
-    pytest.mark.votca,
-    pytest.mark.skipif(not available(), reason="needs VOTCA's csg_call on the PATH (releases up to 2025.1)"),
-]
+pytestmark = pytest.mark.votca
 
 GRIDS = [(0, 0.01, 0.9), (0.3, 0.02, 1.2), (0.1, 0.1 / 3, 1.3), (0.24, 0.005, 0.6)]
 EXACT = 1e-12  # the scripts print 15 digits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,10 +22,6 @@ SETTINGS = """<cg>
   </inverse>
 </cg>
 """
-
-
-def available() -> bool:
-    return shutil.which("csg_call") is not None
 
 
 def run(folder: Path, *command: str) -> str:
