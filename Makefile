@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.asediff-ready
 # Threads are chosen by asediff; libraries that start their own get one each.
 export OMP_NUM_THREADS ?= 1
+# Processes of the tests; a process that has none left to do takes some from another.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
-.PHONY: help demo test slow lint format types layers examples bench ci clean
+.PHONY: help demo test slow robust lint format types layers examples bench ci clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,11 +22,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
 	$(BIN)/python -m asediff.demo
 
-test: $(READY)  ## the tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## the tests, in PROCESSES=2 processes
+	$(PYTEST)
 
 slow: $(READY)  ## the long physics tests
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+robust: $(READY)  ## sampled tests with 20 seeds and four instruction sets, about an hour
+	$(BIN)/python -m tests.robust --processes $(PROCESSES)
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .

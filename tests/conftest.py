@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sampling
 import torch
+from numba.core import caching
 
 PRESENT = {"votca": lambda: shutil.which("csg_call") is not None, "gpu": torch.cuda.is_available}
 MISSING = {
@@ -34,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a program or device that is not here: counted, not skipped one by one."""
-    absent = {name for name in PRESENT if not PRESENT[name]()}
+    absent = [name for name in PRESENT if not PRESENT[name]()]
     reasons = [next((name for name in absent if item.get_closest_marker(name)), None) for item in items]
     kept = [item for item, reason in zip(items, reasons, strict=True) if reason is None]
     dropped = [item for item, reason in zip(items, reasons, strict=True) if reason is not None]
@@ -66,3 +70,26 @@ def told(left_out: dict[str, int]) -> Iterable[str]:
     for name, count in sorted(left_out.items()):
         tests = "1 test needs" if count == 1 else f"{count} tests need"
         yield f"not run: {tests} {MISSING[name]} (pytest -m {name})"
+
+
+def _save_compiled_functions_one_at_a_time() -> None:
+    """Keep two workers from giving the files of two compiled functions one name.
+
+    Numba reads an index, picks the next free name, writes the index and then the file. When two processes compile one
+    function for two types and save in the same millisecond, one type's code may end up under the other's name, and
+    every later process fails with it until the folder is removed.
+    """
+    import fcntl
+
+    path, save = Path(tempfile.gettempdir()) / "asediff-tests-numba.lock", caching.IndexDataCacheFile.save
+
+    def alone(self: Any, *args: Any) -> None:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(self, *args)
+
+    caching.IndexDataCacheFile.save = alone
+
+
+if importlib.util.find_spec("fcntl") is not None:
+    _save_compiled_functions_one_at_a_time()

@@ -8,6 +8,7 @@ torch takes. Every set has its own folder of compiled kernels.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,17 +81,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="instruction sets (default: all)")
     parser.add_argument("--shifts", type=shifts, default="0..19", help="shifts of the seeds (default 0..19)")
+    parser.add_argument("--processes", type=int, default=2, help="how many run side by side (default 2)")
     cache = Path(tempfile.gettempdir()) / "asediff-robust"
     parser.add_argument("--cache", type=Path, default=cache, help=f"compiled kernels of the sets (default {cache})")
     parser.add_argument("options", nargs="*", help="more options of pytest, after --")
     given = parser.parse_args()
-    tallies = {}
-    print("| instruction set | shifts | passed | failed | seconds per shift |\n|---|---|---|---|---|", flush=True)
-    for name in given.sets:
-        tally = tallies[name] = Tally()
-        for shift in given.shifts:
-            tally.add(shift, *run(name, shift, given.options, given.cache))
-        print(tally.row(name), flush=True)
+    tallies = {name: Tally() for name in given.sets}
+
+    def one(job: tuple[str, int]) -> None:
+        name, shift = job
+        output, code, seconds = run(name, shift, given.options, given.cache)
+        tallies[name].add(shift, output, code, seconds)
+        print(f"{name}, shift {shift}: {output.strip().rpartition(chr(10))[2]}", file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(given.processes) as pool:
+        list(pool.map(one, itertools.product(given.sets, given.shifts)))
+    print("| instruction set | shifts | passed | failed | seconds per shift |\n|---|---|---|---|---|")
+    print(*(tally.row(name) for name, tally in tallies.items()), sep="\n")
     failures = [f"{name}, {failure}" for name, tally in tallies.items() for failure in tally.failures]
     print(*failures, sep="\n")
     return 1 if failures else 0

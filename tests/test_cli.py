@@ -248,7 +248,7 @@ class TestRunAndRDF:
         assert "4 frames" in capsys.readouterr().out
         table = np.loadtxt("md_rdf.csv", delimiter=",", skiprows=1)
         assert table.shape == (50, 3)
-        # The first peak of a Lennard-Jones liquid, 2.4 high between 1.05 and 1.15 with 230 pairs in a bin of width 0.05,
+        # The first peak of a Lennard-Jones liquid: 2.4 between 1.05 and 1.15, with 230 pairs in a bin of width 0.05,
         # and 1.6 beyond 1.2: more than ten Poisson errors.
         assert 1.0 < table[table[:, 1].argmax(), 0] < 1.2
         assert Path("md_rdf.png").read_bytes().startswith(b"\x89PNG")

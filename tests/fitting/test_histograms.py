@@ -238,7 +238,7 @@ def test_reweighted_response_is_that_of_new_simulations():
     error = (up.errors[0] ** 2 + down.errors[0] ** 2).sqrt() / (2 * h)
     assert middle.trajectory is not None
     statistics = FrameStatistics.of(middle.trajectory, potential(0.0), point)
-    parts = [statistics.frames(slice(k * 2_000, (k + 1) * 2_000)) for k in range(10)]
+    parts = [statistics.frames(slice(k * 500, (k + 1) * 500)) for k in range(40)]
 
     def basis(x, pair):
         def shape(d):
@@ -247,15 +247,14 @@ def test_reweighted_response_is_that_of_new_simulations():
         return torch.where(x < 2.0, shape(x) - shape(torch.tensor(2.0)), 0.0)[:, None]
 
     estimates = torch.stack([part.response(basis).values[0][:, 0] for part in parts])
-    predicted, spread = estimates.mean(0), estimates.std(0) / 10**0.5
+    predicted, spread = estimates.mean(0), estimates.std(0) / 40**0.5
     total = (error**2 + spread**2).sqrt()
     used = middle.values[0] > 0.05
     pulls = ((predicted - simulated) / total)[used]
-    # curvature of g in u adds about h² = 2 % of the response to what noise allows
-    assert float(pulls.abs().max()) < 4.5
-    assert float(pulls.square().mean()) < 3.0
-    cosine = torch.nn.functional.cosine_similarity(predicted[used], simulated[used], dim=0)
-    assert float(cosine) > 0.99
+    # Curvature of g in u adds about h² = 2 % of the response to what noise allows.
+    assert float(pulls.abs().max()) < sigmas(40, comparisons=int(used.sum()))
+    # over 4 seeds 0.035 with a scatter of 0.007, as noise alone would give
+    assert float((predicted - simulated)[used].norm() / simulated[used].norm()) < 0.1
 
 
 def test_frames_of_lammps_are_reweighted_like_those_of_torch():

@@ -23,7 +23,7 @@ def gas(n_atoms=300, length=8.0, seed=0):
 
 @pytest.mark.sampled
 def test_random_directions_give_a_sine():
-    adf, n = ADF(1.8, 18), 60
+    adf, n = ADF(1.8, 18), 40
     p = adf(System.from_atoms([gas(seed=shifted(k)) for k in range(n)]))
     expected = 0.5 * torch.sin(torch.deg2rad(adf.centers)) * torch.pi / 180
     # the kernel, as wide as a bin of 10 degrees, leaves a sine smaller by exp(-σ²/2); beyond the inner bins it meets

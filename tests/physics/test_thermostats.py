@@ -2,8 +2,7 @@
 
 Run with `pytest -m slow tests/physics`; about six minutes on one core. The kinetic energies and, from runs at two
 temperatures, the potential energies are checked with the physical-validation package (Merz and Shirts, PLoS ONE 13,
-e0202764 (2018)), which finds the correlation times itself. Its results are distances in standard errors. With 18 of
-them, a limit of 4 fails one correct code in a thousand.
+e0202764 (2018)), which finds the correlation times itself. Its results are distances in standard errors.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from sampling import seed
+from sampling import FALSE_ALARM, seed, sigmas
+from scipy import stats
 
 from asediff.integrators import Integrator, Langevin, NoseHooverChain
 from asediff.lattices import fcc, mixture
@@ -25,7 +25,7 @@ from asediff.trajectory import Trajectory
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 TEMPERATURES = (1.0, 1.12)  # the energy distributions of 108 atoms overlap by about two thirds
-STANDARD_ERRORS = 4.0
+STANDARD_ERRORS = sigmas(comparisons=18)
 
 KT = torch.tensor(TEMPERATURES, dtype=torch.float64)
 INTEGRATORS: dict[str, Integrator] = {
@@ -79,7 +79,7 @@ def test_kinetic_energies_are_gamma_distributed(name: str, k: int):
     p_value = kinetic_energy.distribution(_data(name, k), strict=True, verbosity=0)
     print(f"{name} kT={TEMPERATURES[k]}: T(mean) {mean:.2f}, T(width) {width:.2f} standard errors, p = {p_value:.3f}")
     assert max(mean, width) < STANDARD_ERRORS
-    assert p_value > 1e-4
+    assert p_value > FALSE_ALARM
 
 
 @pytest.mark.parametrize("name", INTEGRATORS)
@@ -100,7 +100,7 @@ def test_all_thermostats_agree_on_the_mean_potential_energy(name: str):
         errors.append(blocks.std().item() / np.sqrt(40))
     print(f"{name}: U/N = {means[0] / 108:.5f} +- {errors[0] / 108:.5f}")
     # The time steps' own errors are of order 1e-3 in U/N, as large as the statistical ones.
-    assert abs(means[0] - means[1]) < 4 * np.hypot(*errors) + 108 * 2e-3
+    assert abs(means[0] - means[1]) < sigmas(40) * np.hypot(*errors) + 108 * 2e-3
 
 
 def test_species_of_unequal_mass_have_one_temperature():
@@ -117,7 +117,7 @@ def test_species_of_unequal_mass_have_one_temperature():
         print(f"{number}: kT = {mean:.4f} +- {error:.4f}")
         # <p²/m>/3 = kT (1 - m/M) since the centre of mass is at rest; M is the mass of all atoms.
         expected = 1 - {18: 1.0, 36: 4.0}[number] / 270.0
-        assert abs(mean - expected) < 4 * error + 1e-3
+        assert abs(mean - expected) < sigmas(40, comparisons=2) * error + 1e-3
 
 
 def test_two_atoms_have_the_boltzmann_distribution_of_distances():
@@ -149,5 +149,5 @@ def test_two_atoms_have_the_boltzmann_distribution_of_distances():
     observed, _ = np.histogram(r, edges)
     chi_squared = ((observed - expected) ** 2 / expected).mean()
     print(f"chi²/bins = {chi_squared:.2f} of {len(r)} distances in 30 bins, g at contact {expected.max():.0f}")
-    # 1.0 for independent distances, 3 time units apart; a standard error of sqrt(2/30) = 0.26.
-    assert chi_squared < 2.2
+    # 1.0 for independent distances, 3 time units apart
+    assert chi_squared < stats.chi2.isf(FALSE_ALARM, 30) / 30
