@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +16,8 @@ import torch
 
 from asediff.lammps_files import Box, Dump, parse_log, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
+from asediff.processes import Children, OutOfTimeError, run_all, run_program
+from asediff.scratch import scratch_folder
 from asediff.system import System
 from asediff.tables import PairTable, pair_section, write_tables
 from asediff.trajectory import Trajectory
@@ -70,8 +68,7 @@ def _environment(threads: int) -> dict[str, str]:
 @lru_cache
 def _has_openmp(program: str) -> bool:
     """Whether the program has the OPENMP package, whose styles are the faster ones even on one thread."""
-    told = subprocess.run([program, "-h"], capture_output=True, text=True, env=_environment(1), check=False)
-    return "OPENMP" in told.stdout.split()
+    return "OPENMP" in run_program([program, "-h"], ".", env=_environment(1)).output.split()
 
 
 def _tail(log: str, n_lines: int = 15) -> str:
@@ -86,10 +83,12 @@ def run_lammps(
     *,
     threads: int = 1,
     timeout: float | None = None,
+    children: Children | None = None,
 ) -> str:
     """Run an input file with LAMMPS' `lmp` program in one process and return the text of its log.
 
-    Variables of an MPI launcher are removed from the environment, so this also works inside a job under `mpiexec`.
+    Variables of an MPI launcher are removed from the environment, so this also works inside a job under `mpiexec`. The
+    run ends with this process, whatever ends that.
 
     Args:
         input_file: the LAMMPS input.
@@ -97,6 +96,7 @@ def run_lammps(
         cwd: directory to run in, made if need be; `log.lammps` is written there.
         threads: OpenMP threads.
         timeout: seconds after which the run is ended.
+        children: the runs that it is to be ended with; see `asediff.processes.run_all`.
 
     Raises:
         LammpsError: no program, an error in the run (with the last lines of the log), or out of time.
@@ -114,33 +114,20 @@ def run_lammps(
     for name, value in variables.items():
         listed = [value] if isinstance(value, str | Path) or not isinstance(value, Sequence) else value
         command += ["-var", name, *(repr(float(v)) if isinstance(v, float) else str(v) for v in listed)]
-    # Its own process group: `lmp` may be a wrapper, and the program it started has to end with it.
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=_environment(threads),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise LammpsError(
-                    f"{input_file.name}: no end after {timeout:g} s in {cwd}; allow more time or fewer steps\n"
-                    + _tail(_read(cwd / "log.lammps"))
-                ) from None
-            raise
+    try:
+        done = (children or Children()).run(command, cwd, env=_environment(threads), timeout=timeout)
+    except OutOfTimeError:
+        raise LammpsError(
+            f"{input_file.name}: no end after {timeout:g} s in {cwd}; allow more time or fewer steps\n"
+            + _tail(_read(cwd / "log.lammps"))
+        ) from None
     log = _read(cwd / "log.lammps")
-    if process.returncode != 0:
-        told = [line for line in (log + "\n" + output).splitlines() if line.startswith("ERROR")]
-        reason = told[0] if told else f"exit status {process.returncode}"
-        raise LammpsError(f"{input_file.name}: {reason}; the end of {cwd / 'log.lammps'}:\n" + _tail(log or output))
+    if done.status != 0:
+        told = [line for line in (log + "\n" + done.output).splitlines() if line.startswith("ERROR")]
+        reason = told[0] if told else done.reason
+        raise LammpsError(
+            f"{input_file.name}: {reason}; the end of {cwd / 'log.lammps'}:\n" + _tail(log or done.output)
+        )
     return log
 
 
@@ -165,7 +152,10 @@ def read_trajectory(frames: Dump, log: str, system: System, box: Box, units: str
     style = LammpsUnits.named(units)
     kept = frames.steps > 0
     steps = frames.steps[kept]
-    thermo = parse_log(log)[-1]
+    runs = parse_log(log)
+    if not runs:
+        raise ValueError("log: no run in it has ended; the disk may be full, or the input holds no run")
+    thermo = runs[-1]
     rows = np.searchsorted(thermo["Step"], steps)
     if not kept.any() or rows.max() >= len(thermo["Step"]) or (thermo["Step"][rows] != steps).any():
         raise ValueError(
@@ -197,8 +187,8 @@ def working_directory(workdir: str | Path | None) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="asediff-") as name:
-        yield Path(name)
+    with scratch_folder() as path:
+        yield path
 
 
 def side_by_side(trajectories: Sequence[Trajectory]) -> Trajectory:
@@ -303,16 +293,15 @@ class LammpsRun:
         if seed < 1:
             raise ValueError(f"seed: {seed} is not positive; LAMMPS needs a seed of 1 or more")
         with working_directory(self.workdir) as top:
-            folders = [top / f"system_{k}" if n > 1 else top for k in range(n)]
-            with ThreadPoolExecutor(max_workers=self.processes) as pool:
-                futures = [
-                    pool.submit(self._run_one, mappings[k], system[k], energies[k], seed + k, folders[k])
-                    for k in range(n)
-                ]
-                return side_by_side([future.result() for future in futures])
+
+            def run(k: int, children: Children) -> Trajectory:
+                folder = top / f"system_{k}" if n > 1 else top
+                return self._run_one(mappings[k], system[k], energies[k], seed + k, folder, children)
+
+            return side_by_side(run_all(run, n, self.processes))
 
     def _run_one(
-        self, tables: Mapping[str, PairTable], system: System, kT: float, seed: int, folder: Path
+        self, tables: Mapping[str, PairTable], system: System, kT: float, seed: int, folder: Path, children: Children
     ) -> Trajectory:
         folder.mkdir(parents=True, exist_ok=True)
         style = LammpsUnits.named(self.units)
@@ -339,7 +328,7 @@ class LammpsRun:
             "dump": "cg.dump",
         }
         path = Path(self.input) if Path(self.input).is_file() else lammps_input(self.input)
-        log = run_lammps(path, variables, folder, threads=self.threads, timeout=self.timeout)
+        log = run_lammps(path, variables, folder, threads=self.threads, timeout=self.timeout, children=children)
         return read_trajectory(read_dump(folder / "cg.dump"), log, system, box, self.units, self.timestep)
 
 

@@ -14,6 +14,7 @@ from asediff.lammps_units import LammpsUnits
 from asediff.system import System
 
 Floats = NDArray[np.float64]
+CUT_SHORT = "the run that wrote it did not end, or the disk was full"
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,24 +209,26 @@ def read_dump(path: str | Path) -> Dump:
         while line := file.readline():
             if not line.startswith("ITEM: TIMESTEP"):
                 continue
-            step = int(file.readline())
-            file.readline()
-            n_atoms = int(file.readline())
-            header = file.readline()
-            bounds = np.array([[float(x) for x in file.readline().split()] for _ in range(3)])
-            columns = file.readline().split()[2:]
+            head = [line, *(file.readline() for _ in range(8))]
+            try:
+                step, n_atoms, header = int(head[1]), int(head[3]), head[4]
+                bounds = np.array([[float(x) for x in row.split()] for row in head[5:8]])
+                lattice = _lattice(header, bounds)
+            except (ValueError, IndexError):
+                raise ValueError(f"{path}: frame {len(steps)} has no complete head; {CUT_SHORT}") from None
+            columns = head[8].split()[2:]
             if blocks and (columns != names or n_atoms != len(blocks[0])):
                 raise ValueError(f"{path}: frame {step} has other atoms or columns than the first; dump a fixed group")
             names = columns
             text = "".join(file.readline() for _ in range(n_atoms))
-            values = np.fromstring(text, sep=" ")
-            if values.size != n_atoms * len(names):
-                raise ValueError(f"{path}: frame {step} is cut short; the run that wrote it did not end")
-            block = values.reshape(n_atoms, len(names))
+            try:
+                block = np.fromstring(text, sep=" ").reshape(n_atoms, len(names))
+            except ValueError:
+                raise ValueError(f"{path}: frame {step} is cut short; {CUT_SHORT}") from None
             if "id" in names:
                 block = block[np.argsort(block[:, names.index("id")], kind="stable")]
             steps.append(step)
-            lattices.append(_lattice(header, bounds))
+            lattices.append(lattice)
             blocks.append(block)
     if not blocks:
         raise ValueError(f"{path}: no frame in it; check that the input dumps as often as it runs")

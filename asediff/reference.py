@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from asediff.lammps import (
 )
 from asediff.lammps_files import Box, Dump, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
+from asediff.processes import Children, run_all
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -102,8 +102,9 @@ def spce_reference(
     }
     units = LammpsUnits.named("real")
 
-    def replica(folder: Path, k: int) -> tuple[Trajectory, str]:
-        log = run_lammps(lammps_input("spce_nvt.lmp"), variables | {"seed": seed + k}, folder, timeout=timeout)
+    def replica(folder: Path, k: int, children: Children) -> tuple[Trajectory, str]:
+        given = variables | {"seed": seed + k}
+        log = run_lammps(lammps_input("spce_nvt.lmp"), given, folder, timeout=timeout, children=children)
         frames = read_dump(folder / "spce.dump")
         lattice = frames.lattices[0]
         trajectory = read_trajectory(
@@ -111,9 +112,9 @@ def spce_reference(
         )
         return trajectory, log
 
-    with working_directory(workdir) as top, ThreadPoolExecutor(max_workers=processes) as pool:
+    with working_directory(workdir) as top:
         folders = [top / f"replica_{k}" if replicas > 1 else top for k in range(replicas)]
-        results = list(pool.map(replica, folders, range(replicas)))
+        results = run_all(lambda k, children: replica(folders[k], k, children), replicas, processes)
     return Trajectory.concatenate([trajectory for trajectory, _ in results]), results[0][1]
 
 
@@ -189,7 +190,7 @@ def lj_reference(
             raise ValueError(f"{name}: {value!r} is not positive; give a value above 0")
     _check_steps(steps, save_every, equilibration_steps)
 
-    def one(folder: Path, k: int) -> Trajectory:
+    def one(folder: Path, k: int, children: Children) -> Trajectory:
         folder.mkdir(parents=True, exist_ok=True)
         part = system[k]
         box = write_data(folder / "lj.data", part, "lj", pair_coefficients=_coefficients(part, epsilon, sigma))
@@ -207,13 +208,13 @@ def lj_reference(
             "skin": 0.12 * cutoff,
             "dump": "lj.dump",
         }
-        log = run_lammps(lammps_input("lj_nvt.lmp"), variables, folder, timeout=timeout)
+        log = run_lammps(lammps_input("lj_nvt.lmp"), variables, folder, timeout=timeout, children=children)
         return read_trajectory(read_dump(folder / "lj.dump"), log, part, box, "lj", timestep)
 
     n = system.n_systems
-    with working_directory(workdir) as top, ThreadPoolExecutor(max_workers=processes) as pool:
+    with working_directory(workdir) as top:
         folders = [top / f"system_{k}" if n > 1 else top for k in range(n)]
-        return side_by_side(list(pool.map(one, folders, range(n))))
+        return side_by_side(run_all(lambda k, children: one(folders[k], k, children), n, processes))
 
 
 def _coefficients(
