@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,10 @@ from asediff.cli.common import is_terminal, say
 from asediff.cli.fit import tell
 from asediff.config import parse
 from asediff.fitting.result import write_columns
+from asediff.folders import ResultFolder
+from asediff.locks import InUseError
 from asediff.losses import block_average_error
+from asediff.manifest import FolderError
 from asediff.observables import RDF
 from asediff.pipeline import prepare, run_fit
 from asediff.reference import WATER_MASS, spce_reference
@@ -25,6 +27,7 @@ DENSITY_G_CM3 = 0.997
 N_MOLECULES = 216
 R_MAX = 9.0
 CURVE = "spce_water.csv"
+KIND = "demo"
 
 
 def reference_curve(path: Path, *, steps: int, workdir: Path) -> float:
@@ -67,32 +70,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=400, metavar="N", help="of the fit")
     parser.add_argument("--steps", type=int, default=30_000, metavar="N", help="of each independent run")
     options = parser.parse_args(arguments)
+    try:
+        return run(Path(options.output), options)
+    except (FolderError, InUseError) as error:
+        parser.error(f"--output {error}")
+
+
+def run(folder: Path, options: argparse.Namespace) -> int:
+    """The demonstration in a folder."""
     began = time.perf_counter()
-    folder = Path(options.output)
-    if folder.exists() and not (folder / CURVE).is_file() and any(folder.iterdir()):
-        parser.error(f"--output {folder}: exists and holds no demonstration; choose another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    nanoseconds = 2e-6 * options.reference_steps
-    say(f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {nanoseconds:.2f} ns in LAMMPS")
-    error = reference_curve(folder / CURVE, steps=options.reference_steps, workdir=folder / "spce")
-    for dump in (folder / "spce").rglob("*.dump"):
-        dump.unlink()
-    say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / CURVE}")
-    say("2/3  a neural pair potential for one bead per molecule, by differentiating through the dynamics")
-    config = parse(
-        {
-            "units": "real",
-            "system": {"symbol": "O", "mass": WATER_MASS, "mass_density": DENSITY_G_CM3, "n_atoms": 400},
-            "state_points": [{"name": "water at 300 K", "temperature_K": TEMPERATURE_K, "targets": [{"file": CURVE}]}],
-            "method": {"epochs": options.epochs},
-            "validation": {"kind": "lammps", "steps": options.steps, "equilibration_steps": 3_000},
-        }
-    )
-    prepared = prepare(config, folder, folder / "fit")
-    outcome = run_fit(
-        prepared, folder / "fit", resume=False, progress=is_terminal(), say=lambda line: say("     " + line)
-    )
+    with ResultFolder.made(folder, KIND, overwrite=True) as results:
+        nanoseconds = 2e-6 * options.reference_steps
+        say(f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {nanoseconds:.2f} ns in LAMMPS")
+        with results.staged() as stage:
+            error = reference_curve(stage / CURVE, steps=options.reference_steps, workdir=stage / "spce")
+            for dump in (stage / "spce").rglob("*.dump"):
+                dump.unlink()
+            results.clear()
+        say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / CURVE}")
+        say("2/3  a neural pair potential for one bead per molecule, by differentiating through the dynamics")
+        config = parse(
+            {
+                "units": "real",
+                "system": {"symbol": "O", "mass": WATER_MASS, "mass_density": DENSITY_G_CM3, "n_atoms": 400},
+                "state_points": [
+                    {"name": "water at 300 K", "temperature_K": TEMPERATURE_K, "targets": [{"file": CURVE}]}
+                ],
+                "method": {"epochs": options.epochs},
+                "validation": {"kind": "lammps", "steps": options.steps, "equilibration_steps": 3_000},
+            }
+        )
+        with prepare(config, folder, folder / "fit", overwrite=True) as prepared:
+            outcome = run_fit(prepared, resume=False, progress=is_terminal(), say=lambda line: say("     " + line))
     say("3/3  what came out")
     tell(outcome)
     say(f"figures: {', '.join(str(path) for path in sorted(outcome.folder.glob('*.png')))}")

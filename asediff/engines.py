@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from asediff.integrators import NoseHooverChain
-from asediff.lammps import LammpsRun
+from asediff.lammps import LammpsRun, find_lmp
+from asediff.lammps_files import check_system
 from asediff.measurement import Measurement, measure
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential, check_pairwise
@@ -45,6 +47,14 @@ class Engine(ABC):
     def scaled(self, factor: float) -> Engine:
         """The same with `factor` times as many production steps; itself where runs have no length."""
         return self
+
+    def check(self, state_points: Sequence[StatePoint]) -> None:  # noqa: B027 -- nothing to refuse is an answer
+        """Refuse, before any work, state points that `measure` could not run.
+
+        Raises:
+            ValueError: one of them, with the reason.
+            LammpsError: there is no LAMMPS where it is needed.
+        """
 
 
 class TrajectoryEngine(Engine):
@@ -121,6 +131,12 @@ class LammpsEngine(LammpsRun, TrajectoryEngine):
     def steps_per_run(self) -> int:  # type: ignore[override]
         """Equilibration and production steps."""
         return self.equilibration_steps + self.steps
+
+    def check(self, state_points: Sequence[StatePoint]) -> None:
+        """See `Engine.check`."""
+        find_lmp()
+        for point in state_points:
+            check_system(point.system)
 
     def run(
         self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None

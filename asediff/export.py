@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from asediff.engines import TrajectoryEngine
-from asediff.lammps import LammpsRun, lammps_input, read_trajectory, run_lammps, tables_of_system
-from asediff.lammps_files import Box, read_dump, species_of, write_data
+from asediff.files import check_names, file_name
+from asediff.lammps import LammpsRun, find_lmp, lammps_input, read_trajectory, run_lammps, tables_of_system
+from asediff.lammps_files import Box, check_system, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.system import System
@@ -20,7 +21,7 @@ from asediff.targets import StatePoint
 from asediff.trajectory import Trajectory
 from asediff.verify import VerifyReport, verify_export
 
-INPUT = "cg_nvt.lmp"
+TABLE, DATA, INPUT = "cg.table", "cg.data", "cg_nvt.lmp"
 LARGEST_SEED = 900_000_000
 
 
@@ -41,11 +42,6 @@ class Exported:
     data: Path
     input: Path
     box: Box
-
-
-def folder_name(name: str) -> str:
-    """A state point's name as a folder name."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "state"
 
 
 def export_lammps(
@@ -78,13 +74,13 @@ def export_lammps(
         spline = potential.tabulate(system, state_point.kT)
     tables = tables_of_system(spline_tables(spline, refine=refine), system)
     table = write_tables(
-        folder / "cg.table", tables, run.units, comment=f"asediff, {state_point.name}, cutoff {potential.cutoff:g}"
+        folder / TABLE, tables, run.units, comment=f"asediff, {state_point.name}, cutoff {potential.cutoff:g}"
     )
-    box = write_data(folder / "cg.data", system, run.units)
+    box = write_data(folder / DATA, system, run.units)
     tdamp = 100.0 * run.timestep if run.tdamp is None else run.tdamp
     values: dict[str, str | int | float] = {
-        "data": "cg.data",
-        "table": "cg.table",
+        "data": DATA,
+        "table": TABLE,
         "section": " ".join(tables),
         "types": len(species_of(system)),
         "points": next(iter(tables.values())).n_points,
@@ -102,7 +98,7 @@ def export_lammps(
     input_file = folder / INPUT
     source = Path(run.input) if Path(run.input).is_file() else lammps_input(run.input)
     input_file.write_text(_filled_in(source.read_text(), values))
-    return Exported(folder, table, folder / "cg.data", input_file, box)
+    return Exported(folder, table, folder / DATA, input_file, box)
 
 
 def _filled_in(text: str, values: Mapping[str, str | int | float]) -> str:
@@ -140,11 +136,29 @@ class ExportedEngine(TrajectoryEngine):
         """Equilibration and production steps."""
         return self.settings.equilibration_steps + self.settings.steps
 
+    def check(self, state_points: Sequence[StatePoint]) -> None:
+        """See `Engine.check`; names that would share a folder are refused, too."""
+        find_lmp()
+        check_names("state_points", [point.name for point in state_points])
+        for point in state_points:
+            check_system(point.system)
+
+    def folder_of(self, state_point: StatePoint) -> Path:
+        """Where the files of a state point are."""
+        return self.folder / file_name(state_point.name)
+
     def run(
         self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
-        """Export, run the exported input, and return its frames; the dump itself is not kept."""
-        folder = self.folder / folder_name(state_point.name)
+        """Export, run the exported input, and return its frames; the dump itself is not kept.
+
+        Raises:
+            ValueError: another state point's files are in the folder that goes with the name.
+            LammpsError: the run failed; see `run_lammps`.
+        """
+        others = [name for name in self.exported if name != state_point.name]
+        check_names("state_points", [*others, state_point.name])
+        folder = self.folder_of(state_point)
         files = export_lammps(
             potential,
             state_point,
@@ -165,8 +179,14 @@ class ExportedEngine(TrajectoryEngine):
 
 
 def verified(
-    files: Exported, potential: PairPotential, state_point: StatePoint, frames: Trajectory, n: int
+    table: Path,
+    potential: PairPotential,
+    state_point: StatePoint,
+    frames: Trajectory,
+    n: int,
+    *,
+    workdir: Path | None = None,
 ) -> VerifyReport:
     """Compare LAMMPS with asediff on n frames spread over a trajectory; see `asediff.verify.verify_export`."""
     stride = max(1, len(frames) // n)
-    return verify_export(files.table, potential, frames[stride - 1 :: stride], kT=float(state_point.kT))
+    return verify_export(table, potential, frames[stride - 1 :: stride], kT=float(state_point.kT), workdir=workdir)

@@ -14,6 +14,9 @@ from asediff.files import write_whole, writing
 from asediff.locks import LOCK, Lock
 from asediff.manifest import MARKER, FolderError, Manifest, is_blank, is_temporary
 
+HINTS = {"fit": " or --resume"}
+"""What else can be done with a folder that exists."""
+
 
 class ResultFolder:
     """A folder in which asediff keeps results, for this process alone while it is open.
@@ -63,22 +66,31 @@ class ResultFolder:
             FileError: it cannot be written to.
         """
         path = Path(path)
-        if not is_blank(path):
-            if not overwrite and not (path / MARKER).is_file():
-                raise FolderError(f"{path}: exists; choose another folder")
-            Manifest.of_kind(path, kind)
+        cls.refuse(path, kind, overwrite=overwrite)
         with cls._entered(path, kind) as folder:
-            listed = folder.manifest.files
-            if listed and not overwrite:
-                raise FolderError(f"{path}: exists; choose another folder, or --overwrite")
             if foreign := folder.foreign():
                 some = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
                 raise FolderError(
                     f"{path}: holds {some}, which asediff did not write; move that elsewhere or choose another folder"
                 )
-            for name in listed:
+            for name in folder.manifest.files:
                 folder._check_removable(name)
             yield folder
+
+    @classmethod
+    def refuse(cls, path: Path, kind: str, *, overwrite: bool) -> None:
+        """Refuse a path for `made` as far as a look at it tells; nothing is written.
+
+        Raises:
+            FolderError: something is there that may not be replaced.
+        """
+        if is_blank(path):
+            return
+        marked = path.is_dir() and (path / MARKER).is_file()
+        if not marked and not overwrite:
+            raise FolderError(f"{path}: exists; choose another folder")
+        if Manifest.of_kind(path, kind).files and not overwrite:
+            raise FolderError(f"{path}: exists; choose another folder, --overwrite{HINTS.get(kind, '')}")
 
     @classmethod
     @contextmanager
@@ -151,23 +163,26 @@ class ResultFolder:
         """Whether asediff has written a file, and it is there."""
         return name in self.manifest.files and (self.path / name).is_file()
 
-    def add(self, *names: str) -> None:
-        """List files that are about to be written.
+    def check(self, *names: str) -> None:
+        """Refuse names under which asediff could not write.
 
         Raises:
             FolderError: one of them is there already, and asediff did not write it.
         """
-        new = set(names) - self.manifest.files
         for name in names:
             self._check_parents(name)
-        for name in sorted(new):
+        for name in sorted(set(names) - self.manifest.files):
             if os.path.lexists(self.path / name):
                 raise FolderError(
                     f"{self.path / name}: exists, and asediff did not write it, or an earlier version did; move it "
                     "elsewhere or choose another folder"
                 )
-        if new:
-            self.manifest.files |= new
+
+    def _add(self, *names: str) -> None:
+        """List files that are about to be written."""
+        self.check(*names)
+        if not self.manifest.files.issuperset(names):
+            self.manifest.files.update(names)
             self._save()
 
     def write(self, name: str, data: bytes) -> Path:
@@ -181,7 +196,7 @@ class ResultFolder:
             FolderError: it is there already, and asediff did not write it.
             FileError: the system refused; an earlier file is as it was.
         """
-        self.add(name)
+        self._add(name)
         path = self.path / name
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +228,7 @@ class ResultFolder:
             yield stage
             paths = sorted(path for path in stage.rglob("*") if not path.is_dir())
             names = [path.relative_to(stage).as_posix() for path in paths]
-            self.add(*names)
+            self._add(*names)
             for path, name in zip(paths, names, strict=True):
                 with writing(self.path / name):
                     _to_disk(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextvars
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +15,17 @@ from torch import Tensor
 from asediff.kernels import arrays, cpu
 from asediff.kernels.arrays import FusedCall
 
+T = TypeVar("T")
+SHORT = 200_000
+"""Atoms times steps of a run that ends sooner than anybody misses an answer to Ctrl-C."""
+
 
 def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> arrays.Rollout:
     """See `asediff.fused.Backend.rollout`."""
     batch, tables, stepper = call.batch, call.tables, call.stepper
     masses = _array(batch.masses)
-    return cpu.rollout(
+    run = partial(
+        cpu.rollout,
         _array(x),
         _array(v),
         _array(chain),
@@ -40,6 +49,7 @@ def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: 
         snapshot_every=call.snapshot_every,
         skin=call.skin,
     )
+    return _interruptible(run, len(x) * call.n_steps)
 
 
 def outputs(run: arrays.Rollout) -> tuple[Tensor, ...]:
@@ -50,9 +60,38 @@ def outputs(run: arrays.Rollout) -> tuple[Tensor, ...]:
 
 def rollout_vjp(call: FusedCall, run: arrays.Rollout, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """See `asediff.fused.Backend.rollout_vjp`."""
-    result = cpu.rollout_vjp(run, *(_array(g) for g in gradients), mode=call.mode)
+    loop = partial(cpu.rollout_vjp, run, *(_array(g) for g in gradients), mode=call.mode)
+    result = _interruptible(loop, len(run.positions) * call.n_steps)
     return tuple(torch.from_numpy(a) for a in result)
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def _interruptible(loop: Callable[[], T], work: int) -> T:
+    """Run a compiled loop so that Ctrl-C is heard meanwhile.
+
+    Python hears signals in its main thread alone, and not before a compiled call returns, which may take minutes. So
+    the main thread waits while another one computes; after Ctrl-C that one goes on until the loop or the process ends.
+    """
+    if work < SHORT or threading.current_thread() is not threading.main_thread():
+        return loop()
+    results: list[T] = []
+    failures: list[BaseException] = []
+    ended = threading.Event()
+    context = contextvars.copy_context()
+
+    def compute() -> None:
+        try:
+            results.append(context.run(loop))
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            ended.set()
+
+    threading.Thread(target=compute, daemon=True).start()
+    ended.wait()
+    if failures:
+        raise failures[0]
+    return results[0]

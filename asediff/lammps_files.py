@@ -86,6 +86,26 @@ def species_of(system: System) -> list[int]:
     return [int(number) for number in system.numbers.unique(sorted=True)]
 
 
+def check_system(system: System) -> dict[int, float]:
+    """The mass of each species of a system that LAMMPS can take, by ascending atomic number.
+
+    Raises:
+        ValueError: several systems, open boundaries, or atoms of one number with different masses.
+    """
+    Box.from_system(system)
+    numbers, masses = system.numbers.cpu().numpy(), _double(system.masses)
+    found = {}
+    for number in species_of(system):
+        of_kind = masses[numbers == number]
+        if np.ptp(of_kind) > 1e-9 * of_kind[0]:
+            raise ValueError(
+                f"system: atoms of number {number} have masses from {of_kind.min():g} to {of_kind.max():g}; LAMMPS has "
+                "one mass per type, give them different numbers"
+            )
+        found[number] = float(of_kind[0])
+    return found
+
+
 def write_data(
     path: str | Path,
     system: System,
@@ -108,10 +128,10 @@ def write_data(
         ValueError: several systems, open boundaries, or atoms of one number with different masses.
     """
     style = LammpsUnits.named(units)
+    masses = check_system(system)
     box = Box.from_system(system)
     species = species_of(system)
     numbers = system.numbers.cpu().numpy()
-    masses = _double(system.masses)
     types = np.searchsorted(species, numbers) + 1
     lines = ["written by asediff", "", f"{system.n_atoms} atoms", f"{len(species)} atom types", ""]
     lines += [f"0 {box.lattice[k, k]:.17g} {axis}lo {axis}hi" for k, axis in enumerate("xyz")]
@@ -119,14 +139,7 @@ def write_data(
         tilts = (box.lattice[1, 0], box.lattice[2, 0], box.lattice[2, 1])
         lines.append(" ".join(f"{tilt:.17g}" for tilt in tilts) + " xy xz yz")
     lines += ["", "Masses", ""]
-    for kind, number in enumerate(species, start=1):
-        of_kind = masses[types == kind]
-        if np.ptp(of_kind) > 1e-9 * of_kind[0]:
-            raise ValueError(
-                f"system: atoms of number {number} have masses from {of_kind.min():g} to {of_kind.max():g}; LAMMPS has "
-                "one mass per type, give them different numbers"
-            )
-        lines.append(f"{kind} {of_kind[0]:.17g}  # {chemical_symbols[number]}")
+    lines += [f"{k} {mass:.17g}  # {chemical_symbols[number]}" for k, (number, mass) in enumerate(masses.items(), 1)]
     if pair_coefficients is not None:
         lines += ["", "PairIJ Coeffs", ""]
         for i, first in enumerate(species):

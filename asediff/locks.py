@@ -6,9 +6,12 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -198,3 +201,18 @@ class Lock:
         stop_sharing(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Use a folder that nobody else may use meanwhile.
+
+    Raises:
+        InUseError: another process has it.
+        FileError: the folder cannot be written to.
+    """
+    lock = Lock(folder, secrets.token_hex(8))
+    try:
+        yield
+    finally:
+        lock.release()

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from asediff.config.build import Plan, engine_arguments, plan, relocated
-from asediff.config.load import ConfigError, parse, read_yaml, to_yaml
+from asediff.config.build import Plan, plan, relocated
+from asediff.config.load import parse, read_yaml, to_yaml
 from asediff.config.models import Config
 from asediff.config.resolve import resolve
-from asediff.engines import TorchEngine
-from asediff.export import ExportedEngine, verified
-from asediff.fitting.api import CHECKPOINT, fit, validate
+from asediff.export import DATA, INPUT, TABLE, verified
+from asediff.files import file_name
+from asediff.fitting.api import CHECKPOINT, fit_in, validation_seed
 from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.result import FitResult
+from asediff.fitting.result import KIND, FitResult
 from asediff.fitting.samples import Sample
-from asediff.lammps import LammpsRun, find_lmp
+from asediff.folders import ResultFolder
+from asediff.lammps import find_lmp
+from asediff.manifest import MARKER, FolderError
+from asediff.measurement import Measurement
+from asediff.parts import FIT, IndependentRun, Parts, digest, parameters
+from asediff.rehearsal import check_plan, lammps_engine, own_engine, rehearse, uses_lammps
 from asediff.report import Evidence, deviation_rows, write_report
 from asediff.targets import StatePoint
 from asediff.uncertainty import UncertaintyBand, uncertainty_band
+from asediff.verify import VerifyReport
 
 CONFIG = "config.yaml"
-OWN = (CONFIG, CHECKPOINT, "potential.pt")
+EXPORT = "lammps"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A fit that can begin, or go on, in its result folder, which is this process' own.
+
+    Attributes:
+        plan: everything it needs.
+        folder: open.
+    """
+
+    plan: Plan
+    folder: ResultFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,136 +72,236 @@ class Outcome:
         return all(report.passed for report in self.evidence.verification)
 
 
-def prepare(config: Config | None, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False) -> Plan:
+@contextmanager
+def prepare(
+    config: Config | None, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False
+) -> Iterator[Prepared]:
     """Check everything and only then make the result folder, with copies of all input in it.
 
     Args:
         config: as the user gave it; None to resume what the folder holds.
         base: folder that its relative paths start from.
         folder: result folder.
-        overwrite: replace an existing result folder.
+        overwrite: replace the results of an older fit; a folder that holds anything else is refused.
         resume: go on with the fit in an existing folder; its own configuration counts then.
 
     Raises:
         ConfigError: something cannot work; nothing has been written then.
+        FolderError: something is in the way.
+        InUseError: another process uses the folder.
+        FileError: the folder cannot be written to.
     """
     if resume and (folder / CONFIG).is_file():
-        return reopened(folder)
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        if not overwrite:
-            raise ConfigError(f"--output {folder}: exists; choose another folder, --resume, or --overwrite")
-        if not any((folder / name).is_file() for name in OWN):
-            raise ConfigError(f"--output {folder}: holds no fit; --overwrite replaces results of fits only")
+        if not (folder / MARKER).is_file():
+            raise FolderError(
+                f"{folder}: was not written by this version of asediff (no {MARKER} in it); start anew: "
+                f"asediff fit {folder / CONFIG} --output ANOTHER"
+            )
+        with ResultFolder.existing(folder, KIND) as results:
+            yield Prepared(reopened(folder), results)
+        return
+    # A start that was killed before its configuration was there has left nothing of worth.
+    overwrite = overwrite or ((folder / MARKER).is_file() and not (folder / CONFIG).is_file())
+    ResultFolder.refuse(folder, KIND, overwrite=overwrite)
     if config is None:
-        raise ConfigError(f"--output {folder}: holds no fit to resume; give the input as well")
+        raise FolderError(f"{folder}: holds no fit to resume; give the input as well")
     resolved = resolve(config, base)
-    plan(resolved, base)
-    check_engine(resolved)
-    unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    final = relocated(resolved, base, unfinished)
-    (unfinished / CONFIG).write_text(to_yaml(final), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.replace(folder)
-    return reopened(folder)
+    drawn = plan(resolved, base)
+    check_plan(drawn)
+    with ResultFolder.made(folder, KIND, overwrite=overwrite) as results:
+        with results.scratch() as scratch:
+            rehearse(drawn, scratch)
+        with results.staged() as stage:
+            final = relocated(resolved, base, stage)
+            results.clear()  # only now: the older results may be the input
+        results.write(CONFIG, to_yaml(final).encode())
+        yield Prepared(reopened(folder), results)
 
 
 def reopened(folder: Path) -> Plan:
     """The plan of a result folder, from the configuration in it."""
     resolved = parse(read_yaml(folder / CONFIG), str(folder / CONFIG))
-    check_engine(resolved)
-    return plan(resolved, folder)
-
-
-def check_engine(config: Config) -> None:
-    """Refuse LAMMPS runs where there is no LAMMPS, before any work."""
-    if config.validation.kind == "lammps":  # type: ignore[attr-defined]
+    if uses_lammps(resolved):
         find_lmp()
+    found = plan(resolved, folder)
+    check_plan(found)
+    return found
 
 
-def run_fit(prepared: Plan, folder: Path, *, resume: bool, progress: bool, say: Callable[[str], None]) -> Outcome:
-    """Fit, run independently, export, verify and report.
+def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say) -> Outcome:
+    """Fit, run independently, export, verify and report; each part is kept as it is finished and not done again.
 
     Args:
-        prepared: of the result folder.
-        folder: the result folder.
+        prepared: plan and result folder.
         resume: go on from the checkpoint.
         progress: show a progress bar.
         say: takes lines for the user.
     """
-    config = prepared.config
-    result = fit(
-        prepared.potential,
-        prepared.state_points,
-        prepared.method,
+    drawn, folder = prepared.plan, prepared.folder
+    result = fitted(drawn, folder, resume=resume, progress=progress)
+    say(f"fit: {result.stopped} in {result.wall_seconds:.1f} s")
+    chain = Chain(drawn, folder, result)
+    evidence = chain.evaluate(say)
+    with folder.staged() as stage:
+        report = write_report(stage, evidence).relative_to(stage)
+        (stage / "verdict.json").write_text(json.dumps(verdict(evidence), indent=2) + "\n")
+        evidence.result.write(stage, {**chain.done, "report": True})
+    return Outcome(evidence, folder.path / report, folder.path)
+
+
+def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool) -> FitResult:
+    """The fit's result: from an earlier process that finished it, or now."""
+    config = drawn.config
+    settings = config.model_dump(exclude={"validation", "export"})
+    parts = Parts(folder, digest(settings, drawn.state_points))
+    kept = parts.fit(drawn.method, drawn.plain_points, config.seed) if resume else None
+    if kept is not None:
+        return kept
+    result = fit_in(
+        folder,
+        drawn.potential,
+        drawn.state_points,
+        drawn.method,
         validation=None,
         seed=config.seed,
-        folder=folder,
         resume=resume,
         progress=progress,
     )
-    result.save(folder)
-    say(f"fit: {result.stopped} in {result.wall_seconds:.1f} s")
-    evidence = evaluate(prepared, result, folder, say=say)
-    evidence.result.save(folder)
-    report = write_report(folder, evidence)
-    (folder / "verdict.json").write_text(json.dumps(verdict(evidence), indent=2) + "\n")
-    return Outcome(evidence, report, folder)
+    result = replace(result, state_points=drawn.plain_points)
+    with folder.staged() as stage:
+        parts.put_fit(stage, result)
+        result.write(stage, Chain(drawn, folder, result).done)
+    return result
+
+
+@dataclass(eq=False)
+class Chain:
+    """The parts that follow a fit: independent runs, error band, export and its verification."""
+
+    plan: Plan
+    folder: ResultFolder
+    result: FitResult
+    done: dict[str, Any] = field(init=False)
+    parts: Parts = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.plan.config
+        self.done = {"fit": True, "asediff": []}
+        if uses_lammps(config):
+            self.done |= {"lammps": [], "verification": []}
+        self.done["report"] = False
+        key = digest(config.model_dump(), self.plan.plain_points, *parameters(self.result.potential))
+        self.parts = Parts(self.folder, key)
+
+    def evaluate(self, say: Say) -> Evidence:
+        """Independent runs in asediff and, if configured, in LAMMPS with the exported files, which are verified."""
+        config, points = self.plan.config, self.plan.plain_points
+        own = [self._own_run(k) for k in range(len(points))]
+        say(f"independent run in asediff: {self.result.validation_seconds:.1f} s")
+        facts: dict[str, Any] = {
+            "title": title_of(points),
+            "result": self.result,
+            "units": config.units,
+            "configuration": to_yaml(config),
+            "band": self._band(own),
+        }
+        if not uses_lammps(config):
+            return Evidence(**facts)
+        runs, reports = [], []
+        for k in range(len(points)):
+            run, report = self._lammps_run(k)
+            runs.append(run)
+            reports.append(report)
+        seconds = sum(run.seconds for run in runs)
+        say(f"independent run in LAMMPS with the exported table: {seconds:.1f} s")
+        lammps = [run.measurement for run in runs]
+        return Evidence(**facts, lammps=lammps, verification=reports, lammps_seconds=seconds)
+
+    def _own_run(self, k: int) -> Measurement:
+        point, name = self.plan.plain_points[k], f"asediff_{k}"
+        banded = not self.result.potential.temperature_dependent
+        run = self.parts.run(name, frames=banded and self.parts.band() is None)
+        found = run is not None
+        if run is None:
+            began = time.perf_counter()
+            with torch.no_grad():
+                seed = validation_seed(self.result.seed, k)
+                measured = own_engine(self.plan.config).measure(self.result.potential, point, seed=seed)
+            run = IndependentRun(measured, time.perf_counter() - began)
+        self.result = replace(
+            self.result,
+            measurements=[*self.result.measurements, run.measurement],
+            validation_seconds=self.result.validation_seconds + run.seconds,
+        )
+        self.done["asediff"].append(point.name)
+        if not found:
+            with self.folder.staged() as stage:
+                self.parts.put_run(stage, name, run, frames=banded)
+                self.result.write(stage, self.done)
+        return run.measurement
+
+    def _band(self, measurements: Sequence[Measurement]) -> UncertaintyBand | None:
+        """What the targets leave open about the potential; None where it has a curve for each temperature."""
+        if self.result.potential.temperature_dependent:
+            return None
+        band = self.parts.band()
+        if band is None:
+            samples = []
+            for point, measurement in zip(self.plan.plain_points, measurements, strict=True):
+                assert measurement.trajectory is not None
+                statistics = FrameStatistics.of(measurement.trajectory, self.result.potential, point)
+                samples.append(Sample(measurement, statistics))
+            band = uncertainty_band(self.result.potential, samples)
+            with self.folder.staged() as stage:
+                self.parts.put_band(stage, band)
+        for k in range(len(measurements)):
+            self.parts.drop_frames(f"asediff_{k}")
+        return band
+
+    def _lammps_run(self, k: int) -> tuple[IndependentRun, VerifyReport]:
+        point, name = self.plan.plain_points[k], f"lammps_{k}"
+        exported = all(self.folder.has(f"{EXPORT}/{file_name(point.name)}/{file}") for file in (TABLE, DATA, INPUT))
+        report = self.parts.report(f"verified_{k}") if exported else None
+        run = self.parts.run(name, frames=report is None) if exported else None
+        if run is None:
+            run, report = self._run_export(k, name, point), None
+        self.done["lammps"].append(point.name)
+        found = report is not None
+        if report is None:
+            report = self._verified(k, run)
+        self.done["verification"].append(point.name)
+        if not found:
+            with self.folder.staged() as stage:
+                self.parts.put_report(stage, f"verified_{k}", report)
+                self.result.write(stage, self.done)
+        self.parts.drop_frames(name)
+        return run, report
+
+    def _run_export(self, k: int, name: str, point: StatePoint) -> IndependentRun:
+        began = time.perf_counter()
+        with self.folder.staged() as stage:
+            engine = lammps_engine(self.plan.config, stage / EXPORT)
+            seed = validation_seed(self.result.seed + 1, k)
+            measured = engine.measure(self.result.potential, point, seed=seed)
+            run = IndependentRun(measured, time.perf_counter() - began)
+            self.parts.put_run(stage, name, run, frames=True)
+            self.result.write(stage, {**self.done, "lammps": [*self.done["lammps"], point.name]})
+        return run
+
+    def _verified(self, k: int, run: IndependentRun) -> VerifyReport:
+        """LAMMPS compared with asediff on frames of its run."""
+        point, folder = self.plan.plain_points[k], self.folder.path
+        assert run.measurement.trajectory is not None
+        table = lammps_engine(self.plan.config, folder / EXPORT).folder_of(point) / TABLE
+        frames, count = run.measurement.trajectory, self.plan.config.export.frames
+        with self.folder.scratch() as scratch:
+            return verified(table, self.result.potential, point, frames, count, workdir=scratch)
 
 
 def title_of(points: Sequence[StatePoint]) -> str:
     """What was fitted, in a few words: species and state points."""
     symbols = dict.fromkeys(symbol for point in points for symbol in point.system.get_chemical_symbols())
     return f"Pair potential of {'-'.join(symbols)} at {', '.join(point.name for point in points)}"
-
-
-def evaluate(prepared: Plan, result: FitResult, folder: Path, *, say: Callable[[str], None]) -> Evidence:
-    """Independent runs in asediff and, if configured, in LAMMPS with the exported files, which are verified."""
-    config, points = prepared.config, prepared.plain_points
-    arguments = engine_arguments(config)
-    own = {field.name for field in dataclasses.fields(TorchEngine)}
-    began = time.perf_counter()
-    with torch.no_grad():
-        measurements = validate(
-            result.potential, points, TorchEngine(**{k: v for k, v in arguments.items() if k in own}), result.seed
-        )
-    seconds = time.perf_counter() - began
-    result = dataclasses.replace(result, state_points=points, measurements=measurements, validation_seconds=seconds)
-    say(f"independent run in asediff: {seconds:.1f} s")
-    facts: dict[str, Any] = {
-        "title": title_of(points),
-        "result": result,
-        "units": config.units,
-        "configuration": to_yaml(config),
-        "band": band(result),
-    }
-    if config.validation.kind != "lammps":  # type: ignore[attr-defined]
-        return Evidence(**facts)
-    began = time.perf_counter()
-    engine = ExportedEngine(LammpsRun(**arguments, units=config.units), folder / "lammps", config.export.refine)
-    lammps = validate(result.potential, points, engine, result.seed + 1)
-    reports = []
-    for point, measurement in zip(points, lammps, strict=True):
-        assert measurement.trajectory is not None
-        files = engine.exported[point.name]
-        reports.append(verified(files, result.potential, point, measurement.trajectory, config.export.frames))
-    seconds = time.perf_counter() - began
-    say(f"independent run in LAMMPS with the exported table: {seconds:.1f} s")
-    return Evidence(**facts, lammps=lammps, verification=reports, lammps_seconds=seconds)
-
-
-def band(result: FitResult) -> UncertaintyBand | None:
-    """What the targets leave open about the potential; None where one potential has a curve for each temperature."""
-    if result.potential.temperature_dependent:
-        return None
-    samples = []
-    for point, measurement in zip(result.state_points, result.measurements, strict=True):
-        assert measurement.trajectory is not None
-        statistics = FrameStatistics.of(measurement.trajectory, result.potential, point)
-        samples.append(Sample(measurement, statistics))
-    return uncertainty_band(result.potential, samples)
 
 
 def verdict(evidence: Evidence) -> dict[str, Any]:
@@ -198,3 +318,19 @@ def verdict(evidence: Evidence) -> dict[str, Any]:
             for point, report in zip(points, evidence.verification, strict=False)
         ],
     }
+
+
+def finished_fit(folder: Path) -> bool:
+    """Whether a result folder holds a fit that has ended, with or without what follows it."""
+    return (folder / FIT).is_file()
+
+
+def what_is_kept(folder: Path) -> str:
+    """What a result folder holds of a chain that did not end, and how to go on, in words."""
+    if finished_fit(folder):
+        kept = "the fit and the runs that ended are kept"
+    elif (folder / CHECKPOINT).is_file():
+        kept = "the last checkpoint is kept"
+    else:
+        kept = "no checkpoint had been written yet"
+    return f"{kept}; go on with: asediff fit --resume --output {folder}"

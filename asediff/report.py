@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 
 from asediff import plotting
+from asediff.files import file_name
 from asediff.fitting.result import FitResult, versions, write_columns
 from asediff.lammps_units import LammpsUnits
 from asediff.measurement import Measurement
@@ -83,7 +84,7 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
     points = evidence.result.state_points
     for k, point in enumerate(points):
         for j, target in enumerate(point.targets):
-            name = f"rdf_{k}_{target.name}"
+            name = f"rdf_{k}_{file_name(str(target.name))}"
             if not isinstance(target.observable, RDF):
                 continue
             columns = curves(evidence, k, j)

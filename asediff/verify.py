@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,10 @@ class VerifyReport:
     def passed(self) -> bool:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
+
+    def at(self, table: str | Path) -> VerifyReport:
+        """The same for a table that has been moved."""
+        return replace(self, table=str(table))
 
     def __str__(self) -> str:
         lines = [f"{self.table} (units {self.units}) in LAMMPS, {self.n_frames} frames, {self.n_pairs} pairs"]

@@ -17,6 +17,7 @@ from sampling import seed
 from asediff import lattices, save_potential
 from asediff.cli import main
 from asediff.fitting.result import FitResult
+from asediff.folders import ResultFolder
 from asediff.potentials import LennardJones, PairPotential
 from asediff.tables import read_tables
 
@@ -118,11 +119,11 @@ class TestFit:
         assert losses[0] == losses[1]
 
     def test_an_interrupt_says_how_to_go_on(self, here, capsys, monkeypatch):
-        def interrupted(*_: object, folder: Path, **__: object) -> FitResult:
-            (folder / "checkpoint.pt").write_bytes(b"state")
+        def interrupted(folder: ResultFolder, *_: object, **__: object) -> FitResult:
+            folder.write("checkpoint.pt", b"state")
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("asediff.pipeline.fit", interrupted)
+        monkeypatch.setattr("asediff.pipeline.fit_in", interrupted)
         assert main(["fit", "g.csv", *SMALL, "-o", "result"]) == 130
         told = capsys.readouterr().err
         assert told == (
@@ -217,10 +218,11 @@ class TestExport:
         thermal = ["--kT", "1.0", "--timestep", "0.005" if units == "lj" else "0.05"]
         assert main(["export", "lj.pt", "start.extxyz", *thermal, "--units", units, "-o", "files"]) == 0
         assert "PASS" in capsys.readouterr().out
-        assert {path.name for path in (saved / "files").iterdir()} == {"cg.table", "cg.data", "cg_nvt.lmp"}
+        assert {path.name for path in (saved / "files").iterdir()} == {".asediff", "cg.table", "cg.data", "cg_nvt.lmp"}
 
     def test_an_existing_folder_is_kept(self, saved, capsys):
         (saved / "files").mkdir()
+        (saved / "files/notes.txt").write_text("words")
         arguments = ["export", "lj.pt", "start.extxyz", "--kT", "1", "--timestep", "0.005", "-o", "files"]
         assert "--output files: exists" in refused(arguments, capsys)
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
 from asediff.cli.common import add_thermal, say, structure, thermal_energy, time_unit
-from asediff.config import ConfigError
-from asediff.engines import TorchEngine
-from asediff.export import export_lammps, verified
-from asediff.lammps import LammpsRun, find_lmp
-from asediff.neighbors import check_box
-from asediff.potentials import load_potential
-from asediff.targets import StatePoint
+from asediff.cli.output import named_by_output
+
+KIND = "export"
 
 
 def add_parser(commands: Any) -> None:
@@ -33,37 +28,45 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="frames to verify on; default 10")
     parser.add_argument("--refine", type=int, default=4, metavar="N", help="table points per knot; default 4")
     parser.add_argument("-o", "--output", metavar="FOLDER", default="lammps", help="default lammps")
-    parser.add_argument("--overwrite", action="store_true", help="replace the files in an existing folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an older export")
     parser.set_defaults(handler=handle)
 
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand; returns 1 if LAMMPS disagrees with asediff."""
+    from asediff.config import ConfigError
+    from asediff.engines import TorchEngine
+    from asediff.export import export_lammps, verified
+    from asediff.folders import ResultFolder
+    from asediff.lammps import LammpsRun, find_lmp
+    from asediff.lammps_files import check_system
+    from asediff.neighbors import check_box
+    from asediff.potentials import load_potential
+    from asediff.targets import StatePoint
+
     kT = thermal_energy(options)
     if not options.timestep > 0:
         raise ConfigError(f"--timestep {options.timestep:g}: not a time; give a number above zero")
     if options.frames < 10:
         raise ConfigError(f"--frames {options.frames}: too few for a verdict; give at least 10")
+    folder = Path(options.output)
+    with named_by_output():
+        ResultFolder.refuse(folder, KIND, overwrite=options.overwrite)
     potential = load_potential(options.potential)
     _, system = structure(options.structure)
     check_box(system.cell, system.pbc, potential.cutoff)
+    check_system(system)
     find_lmp()
-    folder = Path(options.output)
-    if folder.exists() and not options.overwrite:
-        raise ConfigError(f"--output {folder}: exists; choose another folder, or --overwrite")
     timestep = options.timestep * time_unit(options.units)
     point = StatePoint(system, kT=kT, name=Path(options.structure).stem)
     engine = TorchEngine(timestep, equilibration_steps=500, steps=50 * options.frames, save_every=50)
-    frames = engine.run(potential, point, seed=0)
     settings = LammpsRun(timestep, 50_000, 100, equilibration_steps=5_000, units=options.units)
-    unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    files = export_lammps(potential, point, unfinished, settings, refine=options.refine)
-    report = verified(files, potential, point, frames, options.frames)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in unfinished.iterdir():
-        path.replace(folder / path.name)
-    unfinished.rmdir()
-    say(str(report))
+    with named_by_output(), ResultFolder.made(folder, KIND, overwrite=options.overwrite) as results:
+        frames = engine.run(potential, point, seed=0)
+        with results.staged() as stage, results.scratch() as scratch:
+            files = export_lammps(potential, point, stage, settings, refine=options.refine)
+            report = verified(files.table, potential, point, frames, options.frames, workdir=scratch)
+            results.clear()
+    say(str(report.at(folder / files.table.name)))
     say(f"wrote {folder}; run it with: cd {folder} && lmp -in {files.input.name}")
     return 0 if report.passed else 1

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asediff.cli.common import Interrupted, add_thermal, is_terminal, say
-from asediff.config import Config, ConfigError, override, parse, read_yaml
-from asediff.fitting.api import CHECKPOINT
-from asediff.pipeline import CONFIG, Outcome, prepare, run_fit
+from asediff.cli.output import named_by_output
+
+if TYPE_CHECKING:
+    from asediff.config import Config
+    from asediff.pipeline import Outcome
+
+CONFIG = "config.yaml"
 
 # option -> path in the configuration
 SHORTCUTS = {
@@ -60,6 +64,8 @@ def add_parser(commands: Any) -> None:
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand; returns 1 if LAMMPS disagrees with asediff on the exported table."""
+    from asediff.config import ConfigError
+
     if options.input is None and not (options.resume and options.output):
         raise ConfigError("input: missing; give a g(r) in two columns, a .yaml, or --resume with --output FOLDER")
     if options.resume and options.overwrite:
@@ -82,6 +88,8 @@ def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
     Raises:
         ConfigError: it cannot be used.
     """
+    from asediff.config import ConfigError, override, parse, read_yaml
+
     path = Path(options.input)
     if is_configuration(path):
         data, base, source = read_yaml(path), path.parent, str(path)
@@ -127,21 +135,21 @@ def _of_curve(path: Path) -> dict[str, Any]:
 
 
 def _finish(config: Config | None, base: Path, folder: Path, options: argparse.Namespace) -> int:
-    prepared = prepare(config, base, folder, overwrite=options.overwrite, resume=options.resume)
-    say(f"results go to {folder}")
-    try:
-        outcome = run_fit(
-            prepared,
-            folder,
-            resume=options.resume,
-            progress=is_terminal() and not options.quiet,
-            say=say,
-        )
-    except KeyboardInterrupt:
-        there = (folder / CHECKPOINT).is_file()
-        kept = "the last checkpoint is kept" if there else "no checkpoint had been written yet"
-        raise Interrupted(f"{kept}; go on with: asediff fit --resume --output {folder}") from None
-    tell(outcome)
+    from asediff.lammps import LammpsError
+    from asediff.pipeline import finished_fit, prepare, run_fit, what_is_kept
+
+    ready = prepare(config, base, folder, overwrite=options.overwrite, resume=options.resume)
+    with named_by_output(), ready as prepared:
+        say(f"results go to {folder}")
+        try:
+            outcome = run_fit(prepared, resume=options.resume, progress=is_terminal() and not options.quiet, say=say)
+        except KeyboardInterrupt:
+            raise Interrupted(what_is_kept(folder)) from None
+        except (LammpsError, OSError, ValueError) as error:
+            if not finished_fit(folder):
+                raise
+            raise ValueError(f"{str(error).splitlines()[0]}; {what_is_kept(folder)}") from error
+        tell(outcome)
     return 0 if outcome.verified else 1
 
 

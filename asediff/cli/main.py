@@ -10,9 +10,10 @@ from typing import NoReturn
 
 from asediff.cli import export, fit, rdf, run, schema, validate, votca
 from asediff.cli.common import Interrupted
+from asediff.cli.stopping import stopping
 from asediff.lammps import LammpsError
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED = 2, 1
 COMMANDS = (fit, validate, export, rdf, run, votca, schema)
 
 
@@ -41,17 +42,21 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 1 a check failed, 2 bad input, 130 interrupted)."""
+    """Run the command line.
+
+    Returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 143 terminated.
+    """
     options = parser().parse_args(arguments)
-    try:
-        return int(options.handler(options))
-    except Interrupted as stop:
-        sys.stderr.write(f"asediff: interrupted; {stop}\n")
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        sys.stderr.write("asediff: interrupted; nothing was written\n")
-        return INTERRUPTED
-    except LammpsError as error:
-        fail(str(error).splitlines()[0])
-    except (ValueError, OSError) as error:
-        fail(str(error))
+    with stopping() as stop:
+        try:
+            return int(options.handler(options))
+        except Interrupted as interrupted:
+            sys.stderr.write(f"asediff: interrupted; {interrupted}\n")
+            return stop.exit_code
+        except KeyboardInterrupt:
+            sys.stderr.write("asediff: interrupted; nothing was written\n")
+            return stop.exit_code
+        except LammpsError as error:
+            fail(str(error).splitlines()[0])
+        except (ValueError, OSError) as error:
+            fail(str(error))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asediff.cli.common import say
-from asediff.config import ConfigError, override, parse, plan, read_yaml, resolve
-from asediff.config.build import engine_arguments
-from asediff.engines import LammpsEngine, TorchEngine
-from asediff.fitting.api import validate
-from asediff.fitting.result import write_columns
-from asediff.lammps import find_lmp
-from asediff.measurement import Measurement
-from asediff.targets import StatePoint
+from asediff.cli.common import Interrupted, say
+from asediff.cli.output import named_by_output
+
+if TYPE_CHECKING:
+    from asediff.engines import Engine
+    from asediff.folders import ResultFolder
+    from asediff.measurement import Measurement
+    from asediff.potentials.pair import PairPotential
+    from asediff.targets import StatePoint
+
+KIND = "validate"
 
 
 def add_parser(commands: Any) -> None:
@@ -32,16 +35,23 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another run; default 1")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="write the curves there as CSV")
-    parser.add_argument("--overwrite", action="store_true", help="replace curves in an existing folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace older curves")
     parser.set_defaults(handler=handle)
 
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand."""
+    from asediff.config import ConfigError, override, parse, plan, read_yaml, resolve
+    from asediff.config.build import engine_arguments
+    from asediff.engines import LammpsEngine, TorchEngine
+    from asediff.fitting.api import check_point_names
+    from asediff.folders import ResultFolder
+
     path, potential_file = Path(options.config), Path(options.potential)
     if not potential_file.is_file():
         raise ConfigError(f"potential {potential_file}: no such file; give the potential.pt of a fit")
-    data = override(read_yaml(path), [f"potential={{file: {potential_file.resolve()}}}", *options.assignments])
+    data = override(read_yaml(path), options.assignments)
+    data["potential"] = {"file": str(potential_file.resolve())}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
     if options.engine == "torch":
         kept = ("kind", "timestep", "equilibration_steps", "steps", "save_every", "tdamp")
@@ -49,22 +59,37 @@ def handle(options: argparse.Namespace) -> int:
     if options.steps is not None:
         data["validation"]["steps"] = options.steps
     prepared = plan(resolve(parse(data, str(path)), path.parent), path.parent)
-    folder = None if options.output is None else Path(options.output)
-    if folder is not None and folder.exists() and not options.overwrite:
-        raise ConfigError(f"--output {folder}: exists; choose another folder, or --overwrite")
-    arguments = engine_arguments(prepared.config)
-    if options.engine == "lammps":
-        find_lmp()
-        engine: Any = LammpsEngine(**arguments, units=prepared.config.units)
-    else:
-        engine = TorchEngine(**arguments)
-    points = prepared.plain_points
+    arguments, points = engine_arguments(prepared.config), prepared.plain_points
+    lammps = options.engine == "lammps"
+    engine = LammpsEngine(**arguments, units=prepared.config.units) if lammps else TorchEngine(**arguments)
+    check_point_names(points)
+    engine.check(points)
     assert prepared.potential is not None
-    for k, measurement in enumerate(validate(prepared.potential, points, engine, options.seed)):
-        _tell(points[k], measurement)
-        if folder is not None:
-            _write(folder, k, points[k], measurement)
+    made: Any = nullcontext(None)
+    if options.output is not None:
+        made = ResultFolder.made(options.output, KIND, overwrite=options.overwrite)
+    with named_by_output(), made as folder:
+        _run(prepared.potential, points, engine, options.seed, folder)
     return 0
+
+
+def _run(
+    potential: PairPotential, points: list[StatePoint], engine: Engine, seed: int, folder: ResultFolder | None
+) -> None:
+    """Measure one state point after another; what is measured is told and written at once."""
+    from asediff.fitting.api import validation_seed
+
+    done = 0
+    try:
+        for k, point in enumerate(points):
+            measurement = engine.measure(potential, point, seed=validation_seed(seed, k))
+            _tell(point, measurement)
+            if folder is not None:
+                _write(folder, k, point, measurement)
+            done += 1
+    except KeyboardInterrupt:
+        where = "" if folder is None or not done else f", and their curves are in {folder.path}"
+        raise Interrupted(f"{done} of {len(points)} state points are done{where}") from None
 
 
 def _tell(point: StatePoint, measurement: Measurement) -> None:
@@ -79,13 +104,18 @@ def _tell(point: StatePoint, measurement: Measurement) -> None:
     )
 
 
-def _write(folder: Path, k: int, point: StatePoint, measurement: Measurement) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
-        columns = {
-            "r": target.observable.centers.numpy(),
-            "target": target.reference.numpy(),
-            "measured": value.numpy(),
-            "error": error.numpy(),
-        }
-        write_columns(folder / f"rdf_{k}_{target.name}.csv", columns)
+def _write(folder: ResultFolder, k: int, point: StatePoint, measurement: Measurement) -> None:
+    from asediff.files import file_name
+    from asediff.fitting.result import write_columns
+
+    with folder.staged() as stage:
+        if not k:
+            folder.clear()
+        for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
+            columns = {
+                "r": target.observable.centers.numpy(),
+                "target": target.reference.numpy(),
+                "measured": value.numpy(),
+                "error": error.numpy(),
+            }
+            write_columns(stage / f"rdf_{k}_{file_name(str(target.name))}.csv", columns)

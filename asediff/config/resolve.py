@@ -153,7 +153,7 @@ def _resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Cur
     for k, point in enumerate(config.state_points):
         entry = data["state_points"][k]
         if point.name is None:
-            entry["name"] = f"{point.temperature_K:g} K" if point.temperature_K else f"kT {point.kT:g}"
+            entry["name"] = _default_name(config, k)
         for j, target in enumerate(point.targets):
             path, curve = f"state_points[{k}].targets[{j}]", curves[k][j]
             rdf = entry["targets"][j]["rdf"]
@@ -173,6 +173,12 @@ def _resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Cur
                 rdf["width"] = _round(KERNEL_IN_BINS * (rdf["r_max"] - rdf["r_min"]) / rdf["bins"], 3)
             with at(path):
                 check_reference_range(curve.r, curve.g, rdf["r_max"], target.file)
+
+
+def _default_name(config: Config, k: int) -> str:
+    """Temperature; where several state points have it, their number as well."""
+    names = [f"{p.temperature_K:g} K" if p.temperature_K else f"kT {p.kT:g}" for p in config.state_points]
+    return names[k] if names.count(names[k]) == 1 else f"{names[k]}-{names[: k + 1].count(names[k])}"
 
 
 def _resolve_potential(config: Config, data: dict[str, Any], curves: list[list[Curve]], base: Path, kT: float) -> None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from asediff.engines import Engine
-from asediff.fitting.result import FitResult
+from asediff.files import check_names
+from asediff.fitting.result import KIND, FitResult
+from asediff.folders import ResultFolder
 from asediff.measurement import Measurement
 from asediff.neighbors import check_box
+from asediff.potentials.io import decoded, encoded
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.targets import StatePoint
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Counts changes of what checkpoints hold."""
 
 
@@ -52,9 +54,10 @@ class FitJob:
     potential: PairPotential
     state_points: list[StatePoint]
     seed: int
-    folder: Path | None
+    folder: ResultFolder | None
     resume: bool
     progress: bool
+    method: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     md_steps: int = 0
@@ -69,7 +72,7 @@ class FitJob:
     @property
     def continues(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return self.resume and self.folder is not None and (self.folder / CHECKPOINT).is_file()
+        return self.resume and self.folder is not None and (self.folder.path / CHECKPOINT).is_file()
 
     def record(self, **row: float) -> None:
         """Append a row to the history."""
@@ -80,11 +83,16 @@ class FitJob:
         return tqdm(total=total, initial=done, disable=not self.progress, dynamic_ncols=True)
 
     def save_checkpoint(self, **state: Any) -> None:
-        """Write everything that is needed to go on, in one atomic step; does nothing without a folder."""
+        """Write everything that is needed to go on, in one step; does nothing without a folder.
+
+        Raises:
+            FileError: the system refused; the checkpoint before is as it was.
+        """
         if self.folder is None:
             return
         state |= {
             "format": CHECKPOINT_FORMAT,
+            "conditions": self._conditions(),
             "potential": self.potential.state_dict(),
             "n_knots": self.potential.n_knots,
             "history": self.history,
@@ -93,37 +101,40 @@ class FitJob:
             "seconds": self.seconds,
             "seed": self.seed,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / (CHECKPOINT + ".part")
-        torch.save(state, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(self.folder / CHECKPOINT)
+        self.folder.write(CHECKPOINT, encoded(state))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint when the fit resumes and there is one; restores potential, history and counters.
 
         Raises:
-            ValueError: the checkpoint belongs to another potential, seed or version of asediff.
+            ValueError: the checkpoint is damaged, or belongs to another fit or version of asediff.
         """
         if not self.continues or self.folder is None:
             return None
-        path = self.folder / CHECKPOINT
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        path = self.folder.path / CHECKPOINT
+        state = decoded(path)
+        anew = "start anew in another folder"
+        if state is None or (state.get("format") == CHECKPOINT_FORMAT and "conditions" not in state):
+            raise ValueError(f"resume: {path} is cut short, damaged or no checkpoint of asediff; {anew}")
         if state.get("format") != CHECKPOINT_FORMAT:
-            raise ValueError(f"resume: {path} was written by another version of asediff; start anew in another folder")
+            raise ValueError(f"resume: {path} was written by another version of asediff; {anew}")
         if state["seed"] != self.seed:
             raise ValueError(f"seed: {self.seed} differs from {state['seed']} of {path}; resume with the same seed")
+        if state["conditions"] != self._conditions():
+            raise ValueError(f"resume: {path} was written by a fit with another method or other state points; {anew}")
         try:
             self.potential.load_state_dict(state["potential"])
-        except RuntimeError as error:
-            raise ValueError(
-                f"resume: {path} was written by a fit of another potential; start anew in another folder"
-            ) from error
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(f"resume: {path} was written by a fit of another potential; {anew}") from error
         self.potential.n_knots = state["n_knots"]
         self.history, self.notes = state["history"], state["notes"]
         self.md_steps, self.seconds_before = state["md_steps"], state["seconds"]
         return state
+
+    def _conditions(self) -> list[Any]:
+        """What a fit has to have in common with the one that it continues."""
+        points = [[len(point.system.positions), float(point.kT), len(point.targets)] for point in self.state_points]
+        return [self.method, points]
 
 
 def fit(
@@ -145,7 +156,7 @@ def fit(
         method: `DiffSim(...)`, `Reweighting(...)`, `IBI(...)`, `IMC(...)`, ...
         validation: engine of the independent run at each state point that the result reports; None leaves it out.
         seed: of everything random; on the CPU the same seed repeats a fit bit for bit.
-        folder: where checkpoints go; None keeps none.
+        folder: where checkpoints go, made if need be; no other process may use it meanwhile. None keeps none.
         resume: go on from the checkpoint in `folder` (start anew when there is none).
         progress: show a progress bar.
 
@@ -153,15 +164,41 @@ def fit(
         The potential with its history and the measurements of the independent runs.
 
     Raises:
-        ValueError: no state point or target, a box too small for the cutoff, a missing species or pair, a potential
-            that is more than its pair functions where the method or the validation sees nothing else.
+        ValueError: no state point or target, names that would share files, a box too small for the cutoff, a missing
+            species or pair, a potential that is more than its pair functions where the method or the validation sees
+            nothing else, a folder that another process uses or that holds a checkpoint that asediff did not write.
+        FileError: a checkpoint cannot be written; the one before is as it was.
     """
+    opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
+    with opened as results:
+        return fit_in(
+            results, potential, state_points, method, validation=validation, seed=seed, resume=resume, progress=progress
+        )
+
+
+def fit_in(
+    folder: ResultFolder | None,
+    potential: PairPotential | None,
+    state_points: StatePoint | Sequence[StatePoint],
+    method: Method,
+    *,
+    validation: Engine | None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """`fit` in a folder that is open already."""
     points = [state_points] if isinstance(state_points, StatePoint) else list(state_points)
     if not points:
         raise ValueError("state_points: empty; give at least one StatePoint")
     for point in points:
         if not point.targets:
             raise ValueError(f"state_points: {point.name} has no target; give it at least one Target")
+    check_point_names(points)
+    if folder is not None:
+        folder.check(CHECKPOINT)
+    if validation is not None:
+        validation.check(points)
     for reader in (method, validation):
         if potential is not None and reader is not None and reader.reads_pairs:
             check_pairwise(potential, type(reader).__name__)
@@ -169,14 +206,14 @@ def fit(
     for point in points:
         check_box(point.system.cell, point.system.pbc, start.cutoff)
         start.tabulate(point.system, point.kT)
-    job = FitJob(start, points, seed, None if folder is None else Path(folder), resume, progress)
+    job = FitJob(start, points, seed, folder, resume, progress, type(method).__name__)
     stopped = method.run(job)
     seconds = job.seconds
     begin = time.perf_counter()
     measurements = validate(job.potential, points, validation, seed) if validation is not None else []
     return FitResult(
         potential=job.potential,
-        state_points=points if measurements else [],
+        state_points=points,
         method=method,
         history=job.history,
         measurements=measurements,
@@ -189,8 +226,25 @@ def fit(
     )
 
 
+def check_point_names(state_points: Sequence[StatePoint]) -> None:
+    """Refuse state points, or targets of one, whose names would share files or rows of a report.
+
+    Raises:
+        ValueError: two such names.
+    """
+    check_names("state_points", [point.name for point in state_points])
+    for k, point in enumerate(state_points):
+        check_names(f"state_points[{k}].targets", [target.name for target in point.targets])
+
+
 def validate(
     potential: PairPotential, state_points: Sequence[StatePoint], engine: Engine, seed: int
 ) -> list[Measurement]:
     """Independent runs of a potential: fresh velocities, own equilibration, seeds that no fit uses."""
-    return [engine.measure(potential, point, seed=1_000_003 + 7919 * seed + k) for k, point in enumerate(state_points)]
+    seeds = [validation_seed(seed, k) for k in range(len(state_points))]
+    return [engine.measure(potential, point, seed=seeds[k]) for k, point in enumerate(state_points)]
+
+
+def validation_seed(seed: int, k: int) -> int:
+    """The seed of the independent run at state point k, for a fit's seed."""
+    return 1_000_003 + 7919 * seed + k

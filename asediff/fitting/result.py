@@ -6,7 +6,7 @@ import csv
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +17,15 @@ import torch
 from matplotlib.axes import Axes
 
 from asediff import plotting
+from asediff.files import check_names, file_name
+from asediff.folders import ResultFolder
 from asediff.measurement import Deviation, Measurement
 from asediff.potentials.io import save_potential
 from asediff.potentials.pair import PairPotential
 from asediff.targets import StatePoint
+
+KIND = "fit"
+"""Of result folders."""
 
 
 def versions() -> dict[str, str]:
@@ -44,7 +49,8 @@ class FitResult:
         state_points: what it was fitted to.
         method: how.
         history: one row per epoch or iteration: loss, deviations, step size, MD steps so far, seconds so far.
-        measurements: one independent run per state point with the final potential; never training frames.
+        measurements: one independent run per state point with the final potential, in their order; never training
+            frames. Fewer while runs are still to be done, none without validation.
         md_steps: MD steps of the fit, per replica and state point, summed; validation not included.
         wall_seconds: of the fit, validation not included.
         validation_seconds: of the independent runs.
@@ -67,12 +73,12 @@ class FitResult:
 
     def deviations(self) -> list[list[Deviation]]:
         """`[state point][target]`, from the independent runs."""
-        return [m.deviations(p) for m, p in zip(self.measurements, self.state_points, strict=True)]
+        return [m.deviations(p) for m, p in zip(self.measurements, self.state_points, strict=False)]
 
     def summary(self) -> str:
         """A few lines of plain text: one per state point and target."""
         lines = [f"{type(self.method).__name__}: {self.stopped}; {self.md_steps} MD steps, {self.wall_seconds:.1f} s"]
-        for point, measurement, rows in zip(self.state_points, self.measurements, self.deviations(), strict=True):
+        for point, measurement, rows in zip(self.state_points, self.measurements, self.deviations(), strict=False):
             for target, row in zip(point.targets, rows, strict=True):
                 lines.append(
                     f"  {point.name} {target.name}: mean |dg| {row.mean:.4f} (noise {row.mean_error:.4f}), max "
@@ -112,9 +118,21 @@ class FitResult:
         return columns
 
     def save(self, folder: str | Path) -> Path:
-        """Write potential.pt, history.csv, potential.csv, rdf_*.csv and result.json to a folder; returns it."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write potential.pt, history.csv, potential.csv, curve_*.csv and result.json to a folder; returns it.
+
+        The folder is made if need be. Results that asediff has written there before are replaced, other files never.
+
+        Raises:
+            ValueError: targets whose names would share a file, a folder that another process uses, or a file in the
+                place of a result that asediff did not write.
+            FileError: the system refused.
+        """
+        with ResultFolder.opened(folder, KIND) as results, results.staged() as stage:
+            self.write(stage)
+        return Path(folder)
+
+    def write(self, folder: Path, parts: Mapping[str, Any] | None = None) -> None:
+        """Write the files of `save` to an empty folder; `parts` as in `as_dict`."""
         save_potential(self.potential, folder / "potential.pt")
         write_columns(folder / "potential.csv", self.curves())
         if self.history:
@@ -122,7 +140,8 @@ class FitResult:
             write_columns(
                 folder / "history.csv", {n: np.array([row.get(n, np.nan) for row in self.history]) for n in names}
             )
-        for k, (point, measurement) in enumerate(zip(self.state_points, self.measurements, strict=True)):
+        for k, (point, measurement) in enumerate(zip(self.state_points, self.measurements, strict=False)):
+            check_names(f"state_points[{k}].targets", [target.name for target in point.targets])
             for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
                 columns = {
                     target.observable.abscissa: target.observable.centers.numpy(),
@@ -130,12 +149,16 @@ class FitResult:
                     "fit": value.numpy(),
                     "error": error.numpy(),
                 }
-                write_columns(folder / f"curve_{k}_{target.name}.csv", columns)
-        (folder / "result.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n")
-        return folder
+                write_columns(folder / f"curve_{k}_{file_name(str(target.name))}.csv", columns)
+        (folder / "result.json").write_text(json.dumps(self.as_dict(parts), indent=2) + "\n")
 
-    def as_dict(self) -> dict[str, Any]:
-        """The numbers of the fit as plain data."""
+    def as_dict(self, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The numbers of the fit as plain data.
+
+        Args:
+            parts: what has been done so far; by default the fit, and the independent runs that have been measured.
+        """
+        done = [point.name for point, _ in zip(self.state_points, self.measurements, strict=False)]
         return {
             "method": type(self.method).__name__,
             "stopped": self.stopped,
@@ -143,22 +166,26 @@ class FitResult:
             "md_steps": self.md_steps,
             "wall_seconds": self.wall_seconds,
             "validation_seconds": self.validation_seconds,
-            "state_points": [
-                {
-                    "name": point.name,
-                    "kT": float(point.kT),
-                    "n_atoms": point.system.n_atoms,
-                    "pressure": measurement.pressure,
-                    "pressure_error": measurement.pressure_error,
-                    "measured_kT": measurement.kT,
-                    "targets": {t.name: asdict(row) for t, row in zip(point.targets, rows, strict=True)},
-                }
-                for point, measurement, rows in zip(
-                    self.state_points, self.measurements, self.deviations(), strict=True
-                )
-            ],
+            "parts": {"fit": True, "independent_runs": done} if parts is None else dict(parts),
+            "state_points": [self._state_point(k) for k in range(len(self.state_points))],
             "notes": self.notes,
             "versions": versions(),
+        }
+
+    def _state_point(self, k: int) -> dict[str, Any]:
+        point = self.state_points[k]
+        row: dict[str, Any] = {"name": point.name, "kT": float(point.kT), "n_atoms": point.system.n_atoms}
+        if k >= len(self.measurements):
+            return {**row, "measured": False}
+        measurement = self.measurements[k]
+        found = zip(point.targets, measurement.deviations(point), strict=True)
+        return {
+            **row,
+            "measured": True,
+            "pressure": measurement.pressure,
+            "pressure_error": measurement.pressure_error,
+            "measured_kT": measurement.kT,
+            "targets": {target.name: asdict(deviation) for target, deviation in found},
         }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from asediff.files import write_whole
 from asediff.potentials.neural import NeuralRadial
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import (
@@ -22,6 +23,7 @@ from asediff.potentials.radial import (
 from asediff.potentials.truncation import ForceShifted, Shifted, Switched, Truncated, Truncation
 
 FORMAT = 1
+T = TypeVar("T")
 _RADIALS: dict[str, type[Radial]] = {
     c.__name__: c for c in (LennardJones, ModifiedMorse, NeuralRadial, Repulsion, TabulatedRadial, TemperatureDependent)
 }
@@ -47,7 +49,13 @@ def _build(description: dict[str, Any]) -> Radial:
         return Sum(*(_build(term) for term in arguments["terms"]))
     if "dtype" in arguments:
         arguments["dtype"] = getattr(torch, arguments["dtype"])
-    return _RADIALS[description["kind"]](**arguments)
+    return _known("radial function", _RADIALS, description["kind"])(**arguments)
+
+
+def _known(what: str, classes: dict[str, type[T]], kind: str) -> type[T]:
+    if kind not in classes:
+        raise ValueError(f"the {what} {kind!r} is unknown to this version, which has {', '.join(classes)}")
+    return classes[kind]
 
 
 def describe_potential(potential: PairPotential) -> dict[str, Any]:
@@ -65,10 +73,23 @@ def describe_potential(potential: PairPotential) -> dict[str, Any]:
 
 
 def build_potential(description: dict[str, Any]) -> PairPotential:
-    """The potential that `describe_potential` described."""
+    """The potential that `describe_potential` described.
+
+    Raises:
+        ValueError: it does not describe one.
+    """
+    try:
+        return _built(description)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _built(description: dict[str, Any]) -> PairPotential:
     radials = {name: _build(radial) for name, radial in description["radial"].items()}
     kind = description["truncation"]["kind"]
-    truncation = _TRUNCATIONS[kind](**{k: v for k, v in description["truncation"].items() if k != "kind"})
+    truncation = _known("truncation", _TRUNCATIONS, kind)(
+        **{k: v for k, v in description["truncation"].items() if k != "kind"}
+    )
     potential = PairPotential(
         radials["all"] if "all" in radials else {tuple(name.split("-")): r for name, r in radials.items()},
         description["cutoff"],
@@ -81,8 +102,12 @@ def build_potential(description: dict[str, Any]) -> PairPotential:
 
 
 def save_potential(potential: PairPotential, path: str | Path) -> None:
-    """Write a pair potential, with its trained values, to a file."""
-    torch.save(describe_potential(potential), Path(path))
+    """Write a pair potential, with its trained values, to a file; an older file is replaced in one step.
+
+    Raises:
+        FileError: the system refused; an older file is as it was.
+    """
+    write_whole(path, encoded(describe_potential(potential)))
 
 
 def load_potential(path: str | Path) -> PairPotential:
@@ -94,10 +119,35 @@ def load_potential(path: str | Path) -> PairPotential:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"path: {path} does not exist; give a file written by save_potential")
-    try:
-        description = torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"path: {path} is not a saved potential; give a file written by save_potential") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = decoded(path)
+    if description is None:
+        raise ValueError(f"path: {path} is not a saved potential; give a file written by save_potential")
+    if description.get("format") != FORMAT:
         raise ValueError(f"path: {path} is not a saved potential of format {FORMAT}; save it again with this version")
-    return build_potential(description)
+    try:
+        return build_potential(description)
+    except ValueError as error:
+        raise ValueError(
+            f"path: {path} is not a potential that can be used ({error}); save it again with this version"
+        ) from error
+
+
+def encoded(content: dict[str, Any]) -> bytes:
+    """Plain data and tensors as the bytes of a file that `decoded` reads."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def decoded(path: Path) -> dict[str, Any] | None:
+    """The dictionary in a file written with `encoded`; None where the file is cut short or of another kind.
+
+    No code in the file is run, whatever it holds.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+    except Exception as error:  # torch names no end of types that a damaged file may raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return None
+    return content if isinstance(content, dict) else None

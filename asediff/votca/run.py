@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from asediff.locks import exclusive
 from asediff.votca.lammps import write_lammps_table
 from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping
@@ -77,6 +78,7 @@ def run_ibi(
     Raises:
         VotcaError: all missing files and wrong options together, before anything is run; or a step that fails,
             which leaves the complete steps as they are.
+        InUseError: another process works in the folder.
     """
     draft, refusals = _draft(settings)
     main = Path(draft.path.parent if workdir is None else workdir)
@@ -86,7 +88,8 @@ def run_ibi(
         _check_script(draft, main, refusals)
     refusals.check()
     run = _Run(draft, main, mappings, simulate or LammpsSimulation(draft))
-    return run.until(draft.iterations_max if iterations is None else iterations)
+    with exclusive(main):
+        return run.until(draft.iterations_max if iterations is None else iterations)
 
 
 def _draft(settings: Settings | str | PathLike[str]) -> tuple[Settings, Refusals]:

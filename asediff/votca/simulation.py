@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from ase import Atoms
 
+from asediff.processes import run_program
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Settings
 from asediff.votca.tables import Table, VotcaError
@@ -47,11 +47,11 @@ class LammpsSimulation:
         lammps = self.settings.lammps
         output = folder / "lammps.out"
         with output.open("w") as handle:
-            done = subprocess.run(self.command, cwd=folder, stdout=handle, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
+            done = run_program(self.command, folder, output=handle)
+        if done.status != 0:
             lines = output.read_text(errors="replace").splitlines()
             errors = [line.strip() for line in lines if "ERROR" in line] or lines[-1:] or ["no output"]
-            raise VotcaError(f"{folder.name}: LAMMPS ended with code {done.returncode}: {errors[0]} (see {output})")
+            raise VotcaError(f"{folder.name}: LAMMPS ended with code {done.status}: {errors[0]} (see {output})")
         frames = read_frames(folder / str(lammps.traj), first_frame=lammps.first_frame, length_scale=self.length_scale)
         pressure = None if lammps.pressure_file is None else read_pressure(folder / lammps.pressure_file)
         return frames, pressure
