@@ -33,9 +33,17 @@ class FileError(OSError):
         return str(self.strerror)
 
 
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What a system says that can write no more, whatever the name of the file."""
+
+
 @contextmanager
-def writing(path: str | Path) -> Iterator[None]:
+def writing(path: str | Path, only: frozenset[int] | None = None) -> Iterator[None]:
     """Turn the system's errors into a `FileError` that names the path.
+
+    Args:
+        path: what is written.
+        only: numbers of the errors to turn; all of them when None.
 
     Raises:
         FileError: the system refused.
@@ -45,6 +53,8 @@ def writing(path: str | Path) -> Iterator[None]:
     except FileError:
         raise
     except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
         number = error.errno if error.errno is not None else errno.EIO
         reason = os.strerror(number) if error.errno is not None else str(error)
         remedy = REMEDIES.get(number, "check the path and the disk, or choose another folder")

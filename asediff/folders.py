@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-from asediff.files import write_whole, writing
+from asediff.files import DISK, write_whole, writing
 from asediff.locks import LOCK, Lock
 from asediff.manifest import MARKER, FolderError, Manifest, is_blank, is_temporary
 
@@ -210,7 +210,8 @@ class ResultFolder:
         with writing(path):
             path.mkdir()
         try:
-            yield path
+            with writing(self.path, only=DISK):
+                yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)  # what stays is removed when the folder is opened next
 

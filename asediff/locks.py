@@ -57,7 +57,7 @@ class Owner:
     def this_process(cls, token: str) -> Owner:
         """The running process."""
         pid = os.getpid()
-        command = " ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+        command = " ".join(" ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]]).split())
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         return cls(pid, socket.gethostname(), started_at(pid) or "", since, command[:200], token)
 

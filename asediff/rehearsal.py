@@ -12,7 +12,8 @@ from asediff.config.models import Config
 from asediff.config.resolve import at
 from asediff.engines import TorchEngine
 from asediff.export import ExportedEngine, export_lammps
-from asediff.fitting.api import check_point_names
+from asediff.files import check_names
+from asediff.fitting.api import check_target_names
 from asediff.lammps import LammpsError, LammpsRun, run_lammps
 from asediff.observables import RDF
 from asediff.targets import StatePoint, Target
@@ -51,7 +52,8 @@ def check_plan(plan: Plan) -> None:
     """
     config, engine = plan.config, own_engine(plan.config)
     try:
-        check_point_names(plan.plain_points)
+        check_names("state_points", [point.name for point in plan.plain_points])
+        check_target_names(plan.plain_points)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     frames = engine.steps // engine.save_every

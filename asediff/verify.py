@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class VerifyReport:
         pressure: largest difference of pressure, internal energy/length³.
         table: path of the file that was verified.
         units: its LAMMPS units.
-        warnings: LAMMPS' own remarks on the table. One force in a thousand next to an inflection point is normal.
+        warnings: LAMMPS' own remarks on the table, and whether they matter.
     """
 
     checks: tuple[Check, ...]
@@ -149,7 +149,9 @@ def verify_export(
     ]
     if len(told.pairs) != n_pairs:
         checks.append(Check("difference in the number of pairs within the cutoff", abs(len(told.pairs) - n_pairs), 1.0))
-    return VerifyReport(tuple(checks), len(systems), n_pairs, pressure, path, stated, told.warnings)
+    closest = min((float(pair.r.min()) for pair in pairs if len(pair.r)), default=0.0)
+    warnings = tuple(_explained(told.warnings, tables, closest, force_scale, force_limit))
+    return VerifyReport(tuple(checks), len(systems), n_pairs, pressure, path, stated, warnings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +251,40 @@ def _evaluate(
         line.removeprefix("WARNING: ") for line in log.splitlines() if line.startswith("WARNING") and " table" in line
     )
     return _Told(thermo["PotEng"], thermo["c_virial"], forces, _read_pairs(folder / "pairs.dump"), warnings)
+
+
+def outside_secants(table: PairTable) -> NDArray[np.float64]:
+    """How far the forces of a table lie outside the slopes of u to their two neighbours, as LAMMPS checks them.
+
+    Where u(r) has an inflection a force lies outside although it is exact, by a term of second order in the spacing.
+
+    Returns:
+        `(n_points,)`, energy/length; zero where a force lies between the two, and at the ends.
+    """
+    secants = -np.diff(table.u) / np.diff(table.r)
+    low, high = np.minimum(secants[:-1], secants[1:]), np.maximum(secants[:-1], secants[1:])
+    inner = np.maximum(np.maximum(low - table.f[1:-1], table.f[1:-1] - high), 0.0)
+    return np.concatenate([[0.0], inner, [0.0]])
+
+
+def _explained(
+    warnings: Sequence[str], tables: dict[str, PairTable], closest: float, force_scale: float, limit: float
+) -> Iterator[str]:
+    """LAMMPS' warnings with their weight: what it flags in a table, and by how much that is off where pairs come."""
+    for warning in warnings:
+        section = next((word for word in warning.split() if word in tables), None)
+        if section is None or "inconsistent with -dE/dr" not in warning:
+            yield warning
+            continue
+        table = tables[section]
+        off = float(outside_secants(table)[table.r >= closest].max(initial=0.0)) / max(force_scale, 1e-300)
+        count = warning.partition(" force values")[0]
+        verdict = "this does not matter" if off < limit else "give the table more points (refine, n_knots)"
+        yield (
+            f"{count} forces of {section} lie outside the slopes to their neighbours in the table, as they do where "
+            f"u(r) inflects; where pairs come (r >= {closest:.4g}) by at most {off:.1e} of the largest force (limit "
+            f"{limit:.0e}): {verdict}"
+        )
 
 
 def _read_pairs(path: Path) -> NDArray[np.float64]:

@@ -44,7 +44,7 @@ def handle(options: argparse.Namespace) -> int:
     from asediff.config import ConfigError, override, parse, plan, read_yaml, resolve
     from asediff.config.build import engine_arguments
     from asediff.engines import LammpsEngine, TorchEngine
-    from asediff.fitting.api import check_point_names
+    from asediff.fitting.api import check_target_names
     from asediff.folders import ResultFolder
 
     path, potential_file = Path(options.config), Path(options.potential)
@@ -62,7 +62,7 @@ def handle(options: argparse.Namespace) -> int:
     arguments, points = engine_arguments(prepared.config), prepared.plain_points
     lammps = options.engine == "lammps"
     engine = LammpsEngine(**arguments, units=prepared.config.units) if lammps else TorchEngine(**arguments)
-    check_point_names(points)
+    check_target_names(points)
     engine.check(points)
     assert prepared.potential is not None
     made: Any = nullcontext(None)

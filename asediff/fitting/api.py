@@ -164,9 +164,9 @@ def fit(
         The potential with its history and the measurements of the independent runs.
 
     Raises:
-        ValueError: no state point or target, names that would share files, a box too small for the cutoff, a missing
-            species or pair, a potential that is more than its pair functions where the method or the validation sees
-            nothing else, a folder that another process uses or that holds a checkpoint that asediff did not write.
+        ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff, a
+            missing species or pair, a potential that is more than its pair functions where the method or the validation
+            sees nothing else, a folder that another process uses, a checkpoint that asediff did not write.
         FileError: a checkpoint cannot be written; the one before is as it was.
     """
     opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
@@ -194,7 +194,7 @@ def fit_in(
     for point in points:
         if not point.targets:
             raise ValueError(f"state_points: {point.name} has no target; give it at least one Target")
-    check_point_names(points)
+    check_target_names(points)
     if folder is not None:
         folder.check(CHECKPOINT)
     if validation is not None:
@@ -226,13 +226,12 @@ def fit_in(
     )
 
 
-def check_point_names(state_points: Sequence[StatePoint]) -> None:
-    """Refuse state points, or targets of one, whose names would share files or rows of a report.
+def check_target_names(state_points: Sequence[StatePoint]) -> None:
+    """Refuse targets of a state point whose names would share a file.
 
     Raises:
         ValueError: two such names.
     """
-    check_names("state_points", [point.name for point in state_points])
     for k, point in enumerate(state_points):
         check_names(f"state_points[{k}].targets", [target.name for target in point.targets])
 
