@@ -1,49 +1,54 @@
 """asediff: learn pair potentials by differentiating through molecular dynamics."""
 
-from asediff import lattices
-from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.calculator import AsediffCalculator
-from asediff.curves import read_curve
-from asediff.engines import DiluteEngine, Engine, LammpsEngine, TorchEngine
-from asediff.fitting import (
-    IBI,
-    IHNC,
-    IMC,
-    BoltzmannPretraining,
-    DiffSim,
-    FitResult,
-    GaussNewton,
-    RelativeEntropy,
-    Reweighting,
-    fit,
-)
-from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
-from asediff.losses import L2, JensenShannon, ShellL2, WeightedL2
-from asediff.measurement import Deviation, Measurement
-from asediff.observables import RDF, Observable, Pressure
-from asediff.potentials import (
-    ForceShifted,
-    LennardJones,
-    ModifiedMorse,
-    NeuralRadial,
-    PairPotential,
-    Potential,
-    Radial,
-    Repulsion,
-    Shifted,
-    Switched,
-    TabulatedRadial,
-    TemperatureDependent,
-    Truncated,
-    load_potential,
-    save_potential,
-)
-from asediff.simulate import InstabilityError, simulate
-from asediff.system import System
-from asediff.tables import PairTable, read_tables, spline_tables, write_tables
-from asediff.targets import StatePoint, Target
-from asediff.trajectory import Trajectory
-from asediff.verify import VerifyReport, verify_export
+from typing import TYPE_CHECKING
+
+from asediff._lazy import lazy
+
+if TYPE_CHECKING:
+    from asediff import lattices
+    from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+    from asediff.calculator import AsediffCalculator
+    from asediff.curves import read_curve
+    from asediff.engines import DiluteEngine, Engine, LammpsEngine, TorchEngine
+    from asediff.fitting import (
+        IBI,
+        IHNC,
+        IMC,
+        BoltzmannPretraining,
+        DiffSim,
+        FitResult,
+        GaussNewton,
+        RelativeEntropy,
+        Reweighting,
+        fit,
+    )
+    from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
+    from asediff.losses import L2, JensenShannon, ShellL2, WeightedL2
+    from asediff.measurement import Deviation, Measurement
+    from asediff.observables import RDF, Observable, Pressure
+    from asediff.potentials import (
+        ForceShifted,
+        LennardJones,
+        ModifiedMorse,
+        NeuralRadial,
+        PairPotential,
+        Potential,
+        Radial,
+        Repulsion,
+        Shifted,
+        Switched,
+        TabulatedRadial,
+        TemperatureDependent,
+        Truncated,
+        load_potential,
+        save_potential,
+    )
+    from asediff.simulate import InstabilityError, simulate
+    from asediff.system import System
+    from asediff.tables import PairTable, read_tables, spline_tables, write_tables
+    from asediff.targets import StatePoint, Target
+    from asediff.trajectory import Trajectory
+    from asediff.verify import VerifyReport, verify_export
 
 __all__ = [
     "IBI",
@@ -109,3 +114,27 @@ __all__ = [
     "verify_export",
     "write_tables",
 ]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "asediff.adjoints": "Adjoint BacksolveAdjoint CheckpointAdjoint DirectAdjoint ReversibleAdjoint",
+        "asediff.calculator": "AsediffCalculator",
+        "asediff.curves": "read_curve",
+        "asediff.engines": "DiluteEngine Engine LammpsEngine TorchEngine",
+        "asediff.fitting": "IBI IHNC IMC BoltzmannPretraining DiffSim FitResult GaussNewton RelativeEntropy "
+        "Reweighting fit",
+        "asediff.integrators": "Integrator Langevin NoseHooverChain VelocityVerlet",
+        "asediff.losses": "L2 JensenShannon ShellL2 WeightedL2",
+        "asediff.measurement": "Deviation Measurement",
+        "asediff.observables": "RDF Observable Pressure",
+        "asediff.potentials": "ForceShifted LennardJones ModifiedMorse NeuralRadial PairPotential Potential Radial "
+        "Repulsion Shifted Switched TabulatedRadial TemperatureDependent Truncated load_potential save_potential",
+        "asediff.simulate": "InstabilityError simulate",
+        "asediff.system": "System",
+        "asediff.tables": "PairTable read_tables spline_tables write_tables",
+        "asediff.targets": "StatePoint Target",
+        "asediff.trajectory": "Trajectory",
+        "asediff.verify": "VerifyReport verify_export",
+    },
+)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential, pair_name
+from asediff.potentials.pair import PairPotential
+from asediff.species import pair_name
 from asediff.system import System
 from asediff.targets import StatePoint
 

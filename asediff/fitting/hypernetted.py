@@ -16,7 +16,7 @@ from asediff.fitting.averages import PairFunction, target_pair
 from asediff.fitting.samples import Sample
 from asediff.fitting.tabulated import FloatArray
 from asediff.observables import RDF
-from asediff.potentials.pair import pair_name
+from asediff.species import pair_name
 from asediff.targets import StatePoint
 
 PADDING = 3

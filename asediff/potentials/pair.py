@@ -15,6 +15,7 @@ from asediff.neighbors import Neighbors
 from asediff.potentials.base import Potential
 from asediff.potentials.radial import Radial
 from asediff.potentials.truncation import Switched, Truncation, value_and_slope
+from asediff.species import pair_name
 from asediff.splines import PairSpline, clamped_spline
 from asediff.system import System
 
@@ -39,14 +40,6 @@ class TabulationError:
     def within(self, energy: float = 1e-4, force: float = 1e-3) -> bool:
         """Whether both errors are at or below the bounds."""
         return self.energy <= energy and self.force <= force
-
-
-def pair_name(first: str, second: str) -> str:
-    """Name of a pair of species, such as `Ar-Kr`, lighter element first."""
-    for symbol in (first, second):
-        if symbol not in atomic_numbers:
-            raise ValueError(f"pair: {symbol!r} is not a chemical symbol; name a bead after an element, such as 'O'")
-    return "-".join(sorted((first, second), key=lambda symbol: atomic_numbers[symbol]))
 
 
 class PairPotential(Potential):
