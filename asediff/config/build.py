@@ -9,14 +9,24 @@ from typing import Any
 
 import torch
 from ase import Atoms
-from ase import units as ase_units
 
-from asediff.config.load import ConfigError
-from asediff.config.models import Config, StatePointSettings, TargetSettings
-from asediff.config.resolve import at, mass_of, pairs_of, read_structure, symbols_of, thermal_energy
+from asediff.config.atoms import (
+    mass_of,
+    number_density,
+    pairs_of,
+    read_structure,
+    structure_file,
+    symbols_of,
+    thermal_energy,
+    time_unit,
+)
+from asediff.config.errors import ConfigError, at
+from asediff.config.models import Config, TargetSettings
+from asediff.config.resolve import check
 from asediff.config.schema import Constructor
+from asediff.config.tables import tabulates
 from asediff.curves import read_curve
-from asediff.fitting import IBI, IHNC, IMC, GaussNewton, Method
+from asediff.fitting import Method
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
 from asediff.observables import RDF
@@ -33,7 +43,6 @@ from asediff.system import System
 from asediff.targets import StatePoint, Target
 
 TIMES = ("timestep", "tdamp")
-TABULATED = (IBI, IMC, GaussNewton, IHNC)
 LATTICES = {"fcc": fcc, "bcc": bcc, "diamond": diamond}
 
 
@@ -57,11 +66,6 @@ class Plan:
     method: Method
 
 
-def time_unit(config: Config) -> float:
-    """Internal time of one unit of time in the configuration: fs, or 1 in reduced units."""
-    return 1.0 if config.units == "lj" else float(ase_units.fs)
-
-
 def plan(config: Config, base: Path) -> Plan:
     """Build and check everything.
 
@@ -72,13 +76,14 @@ def plan(config: Config, base: Path) -> Plan:
     Raises:
         ConfigError: anything that cannot work, with the path of the key to blame.
     """
+    check(config)
     method = build_method(config)
-    tabulates = isinstance(method, TABULATED)
-    potential = build_potential(config, base) if config.potential.file is not None or not tabulates else None
+    tables = tabulates(config)
+    potential = build_potential(config, base) if config.potential.file is not None or not tables else None
     cutoff = config.potential.cutoff if potential is None else potential.cutoff
     assert cutoff is not None
     plain = [build_state_point(config, k, base, plain=True) for k in range(len(config.state_points))]
-    points = plain if tabulates else [build_state_point(config, k, base) for k in range(len(plain))]
+    points = plain if tables else [build_state_point(config, k, base) for k in range(len(plain))]
     for k, point in enumerate(points):
         with at(f"state_points[{k}]"):
             check_box(point.system.cell, point.system.pbc, cutoff)
@@ -86,7 +91,7 @@ def plan(config: Config, base: Path) -> Plan:
                 potential.tabulate(point.system, point.kT)
             for target in point.targets:
                 target.observable(point.system)
-    if tabulates:
+    if tables:
         with at("method"):
             method.prepare(potential, points)
     return Plan(config, potential, points, plain, method)
@@ -183,7 +188,7 @@ def _target(settings: TargetSettings, base: Path, *, plain: bool) -> Target:
 def build_atoms(config: Config, k: int, base: Path) -> Atoms:
     """The start structure of state point k."""
     system, point = config.system, config.state_points[k]
-    file = point.file or system.file
+    file = structure_file(config, k)
     if file is not None:
         atoms = read_structure(base / file)
         assert isinstance(atoms, Atoms)
@@ -191,7 +196,7 @@ def build_atoms(config: Config, k: int, base: Path) -> Atoms:
     symbols = symbols_of(config, k, base)
     composition = point.composition or system.composition
     masses = {symbol: mass_of(config, symbol, k) for symbol in symbols}
-    density = _number_density(config, point, masses)
+    density = number_density(config, k, masses)
     rattle = system.rattle * density ** (-1 / 3)
     if system.lattice is not None:
         builder = LATTICES[system.lattice]
@@ -214,20 +219,6 @@ def build_atoms(config: Config, k: int, base: Path) -> Atoms:
             seed=config.seed,
         )
     return atoms if composition is None else mixture(atoms, composition, seed=config.seed, masses=masses)
-
-
-def _number_density(config: Config, point: StatePointSettings, masses: dict[str, float]) -> float:
-    own = point if point.density is not None or point.mass_density is not None else config.system
-    if own.density is not None:
-        return own.density
-    if own.mass_density is None:
-        raise ConfigError("system.density: missing; give density (atoms per length³) or mass_density (g/cm³)")
-    if config.units == "lj":
-        raise ConfigError("system.mass_density: g/cm³ have no meaning in units lj; give density")
-    fractions = point.composition or config.system.composition or dict.fromkeys(masses, 1.0)
-    mean_mass = sum(fraction * masses[symbol] for symbol, fraction in fractions.items())
-    # amu/Å³ of 1 g/cm³
-    return own.mass_density * ase_units._Nav * 1e-24 / mean_mass
 
 
 def build_method(config: Config) -> Method:

@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from asediff.config.errors import ConfigError
 from asediff.config.models import Config
 from asediff.config.schema import Settings
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; one line with the path, the value, the reason and the remedy."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of numbers and booleans: 1e-3 is a number, No is nobelium; a key occurs once."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
-    "-+.0123456789",
-)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or holds no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give a YAML configuration or a g(r) in two columns")
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: {error.problem}; correct the line") from None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        raise ConfigError(f"{path}: not a YAML text file; give a configuration, see `asediff schema`") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: holds no keys; give a configuration, see `asediff schema`")
-    return data
+from asediff.config.yaml_files import DEEPEST, dump_yaml, parse_yaml, read_yaml
 
 
 def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -77,36 +26,44 @@ def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
     result = _copied(data)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path.strip():
-            raise ConfigError(f"--set {assignment}: not an assignment; write for example --set method.epochs=200")
-        try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value; quote it") from None
+        option = f"--set {assignment if len(assignment) <= 60 else assignment[:57] + '...'}"
         *parents, last = path.strip().split(".")
+        if not equals or not path.strip() or len(parents) >= DEEPEST:
+            raise ConfigError(f"{option}: not an assignment; write for example --set method.epochs=200")
+        try:
+            value = parse_yaml(text)
+        except yaml.MarkedYAMLError as error:
+            raise ConfigError(f"{option}: not a YAML value ({error.problem}); quote it") from None
+        except yaml.YAMLError:
+            raise ConfigError(f"{option}: not a YAML value; quote it") from None
         node: Any = result
         for name in parents:
-            node = _step(node, name, assignment)
+            node = _step(node, name, option)
         if isinstance(node, list):
-            _step(node, last, assignment)
-            node[int(last)] = value
+            node[_index(node, last, option)] = value
         else:
             node[last] = value
     return result
 
 
-def _step(node: Any, name: str, assignment: str) -> Any:
+def _step(node: Any, name: str, option: str) -> Any:
     if isinstance(node, list):
-        if not name.isdigit() or int(name) >= len(node):
-            raise ConfigError(f"--set {assignment}: {name!r} is not an item of a list of {len(node)}; count from 0")
-        child = node[int(name)]
+        child = node[_index(node, name, option)]
     else:
         if node.get(name) is None:
             node[name] = {}
         child = node[name]
     if not isinstance(child, dict | list):
-        raise ConfigError(f"--set {assignment}: {name} is {child!r} and has no keys; set it as a whole")
+        raise ConfigError(f"{option}: {name} is {_shown(child)} and has no keys; set it as a whole")
     return child
+
+
+def _index(node: list[Any], name: str, option: str) -> int:
+    """The item of a list that a part of a path names."""
+    index = {str(k): k for k in range(len(node))}.get(name)
+    if index is None:
+        raise ConfigError(f"{option}: {name!r} is not an item of a list of {len(node)}; count from 0")
+    return index
 
 
 def parse(data: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -141,27 +98,32 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
         given = f"{context['tag']!r} is unknown; " if "tag" in context else "kind is missing; "
         return f"{path}.kind: {given}choose one of {_tags(model, problem['loc'])}"
     if kind == "literal_error":
-        return f"{path}: {value!r} is not offered; choose {context['expected']}"
+        return f"{path}: {_shown(value)} is not offered; choose {context['expected']}"
     if kind == "model_type":
-        return f"{path}: {value!r} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
+        return f"{path}: {_shown(value)} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
     if kind == "too_short" and not value:
         return f"{path}: empty; give at least {context['min_length']}"
     reason = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-    return f"{path}: {shown} is not accepted; give {reason[0].lower()}{reason[1:]}"
+    return f"{path}: {_shown(value)} is not accepted; give {reason[0].lower()}{reason[1:]}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"a {type(value).__name__} that begins with {text[:40]}"
 
 
 def to_yaml(config: Config) -> str:
     """The configuration as YAML, from which `parse` makes an equal one; keys that are left out by default stay so."""
-    return yaml.safe_dump(_filled(config), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(_filled(config))
 
 
 def _filled(value: Any) -> Any:
     if isinstance(value, Settings):
+        fields = type(value).model_fields
         return {
             name: _filled(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if getattr(value, name) is not None or field.get_default(call_default_factory=True) is not None
+            for name in value.stated()
+            if getattr(value, name) is not None or fields[name].get_default(call_default_factory=True) is not None
         }
     if isinstance(value, dict):
         return {key: _filled(item) for key, item in value.items()}

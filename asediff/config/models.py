@@ -59,7 +59,11 @@ class RDFSettings(Settings):
     r_max: Positive | None = Field(None, description="end of the last bin, length; the cutoff when left out")
     bins: Count | None = Field(None, description="number of bins; about 50 per first-peak distance when left out")
     r_min: float = Field(0.0, ge=0, description="start of the first bin, length")
-    width: Positive | None = Field(None, description="standard deviation of the kernel, length; default half a bin")
+    width: float | None = Field(
+        None,
+        ge=0,
+        description="standard deviation of the kernel, length; default half a bin, 0 for methods with tables",
+    )
 
 
 class TargetSettings(Settings):
@@ -117,6 +121,17 @@ class PotentialSettings(Settings):
     truncation: TruncationSettings = Field(default_factory=SwitchedSettings)
     core: float = Field(0.2, gt=0.02, lt=1, description="radius of the linear core as a fraction of the cutoff")
     n_knots: int = Field(1000, ge=16, description="knots of the table")
+
+    @model_validator(mode="after")
+    def _choices(self) -> PotentialSettings:
+        others = sorted(name for name in self.model_fields_set - {"file"} if getattr(self, name) is not None)
+        if self.file is not None and others:
+            raise ValueError(f"file: a saved potential brings its own {', '.join(others)}; leave them out, or the file")
+        return self
+
+    def stated(self) -> list[str]:
+        """See `Settings.stated`; a file stands for everything else."""
+        return ["file"] if self.file is not None else super().stated()
 
 
 class ExportSettings(Settings):

@@ -6,35 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
 from asediff.config.schema import Constructor, Settings, constructor
-from asediff.engines import LammpsEngine, TorchEngine
-from asediff.fitting import (
-    IBI,
-    IHNC,
-    IMC,
-    BoltzmannPretraining,
-    DiffSim,
-    GaussNewton,
-    Reweighting,
-    SafeUpdate,
-    Smoothness,
-    Tikhonov,
-    TruncatedSVD,
-    VotcaUpdate,
-)
-from asediff.fitting.diffsim import ReweightedGradient
-from asediff.losses import L2, JensenShannon, ShellL2
-from asediff.potentials import (
-    ForceShifted,
-    LennardJones,
-    ModifiedMorse,
-    NeuralRadial,
-    Repulsion,
-    Shifted,
-    Switched,
-    Truncated,
-)
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -59,7 +31,7 @@ if TYPE_CHECKING:  # classes made at run time; the attributes of their objects a
     EngineSettings: TypeAlias = Constructor
 else:
     NeuralSettings = constructor(
-        NeuralRadial,
+        "asediff.potentials.neural.NeuralRadial",
         "neural",
         omit=("dtype",),
         r_max=(Positive | None, None),
@@ -67,42 +39,42 @@ else:
         scale=(Positive | None, None),
         seed=(int | None, None),
     )
-    LennardJonesSettings = constructor(LennardJones, "lennard_jones")
-    ModifiedMorseSettings = constructor(ModifiedMorse, "modified_morse")
-    RepulsionSettings = constructor(Repulsion, "repulsion")
-    SwitchedSettings = constructor(Switched, "switched")
-    L2Settings = constructor(L2, "l2")
-    ShellL2Settings = constructor(ShellL2, "shell_l2")
-    CheckpointSettings = constructor(CheckpointAdjoint, "checkpoint")
+    LennardJonesSettings = constructor("asediff.potentials.radial.LennardJones", "lennard_jones")
+    ModifiedMorseSettings = constructor("asediff.potentials.radial.ModifiedMorse", "modified_morse")
+    RepulsionSettings = constructor("asediff.potentials.radial.Repulsion", "repulsion")
+    SwitchedSettings = constructor("asediff.potentials.truncation.Switched", "switched")
+    L2Settings = constructor("asediff.losses.L2", "l2")
+    ShellL2Settings = constructor("asediff.losses.ShellL2", "shell_l2")
+    CheckpointSettings = constructor("asediff.adjoints.CheckpointAdjoint", "checkpoint")
     TruncationSettings = Annotated[
         SwitchedSettings
-        | constructor(ForceShifted, "force_shifted")
-        | constructor(Shifted, "shifted")
-        | constructor(Truncated, "truncated"),
+        | constructor("asediff.potentials.truncation.ForceShifted", "force_shifted")
+        | constructor("asediff.potentials.truncation.Shifted", "shifted")
+        | constructor("asediff.potentials.truncation.Truncated", "truncated"),
         Field(discriminator="kind"),
     ]
     LossSettings = Annotated[
-        L2Settings | ShellL2Settings | constructor(JensenShannon, "jensen_shannon"),
+        L2Settings | ShellL2Settings | constructor("asediff.losses.JensenShannon", "jensen_shannon"),
         Field(discriminator="kind"),
     ]
     GradientSettings = Annotated[
         CheckpointSettings
-        | constructor(ReversibleAdjoint, "reversible")
-        | constructor(DirectAdjoint, "direct")
-        | constructor(ReweightedGradient, "reweighted"),
+        | constructor("asediff.adjoints.ReversibleAdjoint", "reversible")
+        | constructor("asediff.adjoints.DirectAdjoint", "direct")
+        | constructor("asediff.fitting.reweighting.ReweightedGradient", "reweighted"),
         Field(discriminator="kind"),
     ]
-    PretrainingSettings = constructor(BoltzmannPretraining, "boltzmann")
+    PretrainingSettings = constructor("asediff.fitting.pretrain.BoltzmannPretraining", "boltzmann")
     DiffSimSettings = constructor(
-        DiffSim,
+        "asediff.fitting.diffsim.DiffSim",
         "diffsim",
         timestep=(Positive | None, None),
         gradient=(GradientSettings, CheckpointSettings),
         pretraining=(PretrainingSettings | None, PretrainingSettings),
     )
-    TorchSettings = constructor(TorchEngine, "torch", timestep=(Positive | None, None))
+    TorchSettings = constructor("asediff.engines.TorchEngine", "torch", timestep=(Positive | None, None))
     LammpsSettings = constructor(
-        LammpsEngine,
+        "asediff.engines.LammpsEngine",
         "lammps",
         omit=("units", "workdir"),
         timestep=(Positive | None, None),
@@ -114,14 +86,16 @@ else:
         TorchSettings | LammpsSettings,
         Field(discriminator="kind"),
     ]
-    SafeUpdateSettings = constructor(SafeUpdate, "safe", omit=("core",))
-    SmoothnessSettings = constructor(Smoothness, "smoothness")
+    SafeUpdateSettings = constructor("asediff.fitting.ibi.SafeUpdate", "safe", omit=("core",))
+    SmoothnessSettings = constructor("asediff.fitting.regularization.Smoothness", "smoothness")
     UpdateSettings = Annotated[
-        SafeUpdateSettings | constructor(VotcaUpdate, "votca"),
+        SafeUpdateSettings | constructor("asediff.fitting.ibi.VotcaUpdate", "votca"),
         Field(discriminator="kind"),
     ]
     RegularizationSettings = Annotated[
-        SmoothnessSettings | constructor(TruncatedSVD, "truncated_svd") | constructor(Tikhonov, "tikhonov"),
+        SmoothnessSettings
+        | constructor("asediff.fitting.regularization.TruncatedSVD", "truncated_svd")
+        | constructor("asediff.fitting.regularization.Tikhonov", "tikhonov"),
         Field(discriminator="kind"),
     ]
     SAMPLING = {"engine": (EngineSettings, TorchSettings)}
@@ -129,22 +103,22 @@ else:
     MethodSettings = Annotated[
         DiffSimSettings
         | constructor(
-            Reweighting,
+            "asediff.fitting.reweighting.Reweighting",
             "reweighting",
             omit=("expansion",),
             pretraining=(PretrainingSettings | None, PretrainingSettings),
             **SAMPLING,
         )
         | constructor(
-            IBI,
+            "asediff.fitting.ibi.IBI",
             "ibi",
             omit=("tasks", "do_potential", "cutoff"),
             update=(UpdateSettings, SafeUpdateSettings),
             **SAMPLING,
         )
-        | constructor(IMC, "imc", omit=("core", "cutoff"), **NEWTON)
-        | constructor(GaussNewton, "gauss_newton", omit=("core", "cutoff"), **NEWTON)
-        | constructor(IHNC, "ihnc", omit=("core", "cutoff", "prior_frames_per_row"), **NEWTON),
+        | constructor("asediff.fitting.newton.IMC", "imc", omit=("core", "cutoff"), **NEWTON)
+        | constructor("asediff.fitting.newton.GaussNewton", "gauss_newton", omit=("core", "cutoff"), **NEWTON)
+        | constructor("asediff.fitting.ihnc.IHNC", "ihnc", omit=("core", "cutoff", "prior_frames_per_row"), **NEWTON),
         Field(discriminator="kind"),
     ]
 

@@ -1,0 +1,64 @@
+"""Signatures read from source are those that Python finds when it imports the classes."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Sequence
+
+import pytest
+
+from asediff.config import models
+from asediff.config.schema import Constructor
+from asediff.config.signatures import REQUIRED, signature
+
+SECTIONS = sorted(Constructor.__subclasses__(), key=lambda section: section.__name__)
+assert models.Config
+
+
+def as_plain(annotation):
+    """The annotation with sequences as lists."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return list[as_plain(inner[0])]
+    return annotation
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_the_source_tells_what_inspection_tells(section):
+    cls = section.makes
+    read = signature(section.path)
+    found = inspect.signature(cls).parameters
+    assert [argument.name for argument in read.arguments] == list(found)
+    hints = typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
+    offered = set(section.model_fields)
+    for argument in read.arguments:
+        parameter = found[argument.name]
+        assert (argument.given is None) == (parameter.default is inspect.Parameter.empty)
+        if argument.name not in offered:
+            continue
+        try:
+            kind, default = argument.type, argument.default
+        except (TypeError, ValueError):
+            continue  # objects, for which the section has plain data
+        assert kind == as_plain(hints[argument.name]), argument.name
+        wanted = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
+        assert default == wanted, argument.name
+    assert read.summary == (inspect.getdoc(cls) or "").split("\n\n")[0]
+
+
+def test_inherited_arguments_keep_their_order_and_words():
+    read = signature("asediff.engines.LammpsEngine")
+    assert [argument.name for argument in read.arguments][:3] == ["timestep", "steps", "save_every"]
+    assert read.texts["steps"] == "steps of the recorded run."
+    assert {argument.name: argument.default for argument in signature("asediff.fitting.ihnc.IHNC").arguments if
+            argument.name == "growth"} == {"growth": 2.0}  # fmt: skip
+
+
+def test_a_class_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"asediff\.losses\.L3 is no class of asediff"):
+        signature("asediff.losses.L3")
+
+
+def test_a_default_may_be_the_name_of_a_constant():
+    (keep,) = (a for a in signature("asediff.adjoints.ReversibleAdjoint").arguments if a.name == "keep")
+    assert keep.default == 128
