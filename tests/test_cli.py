@@ -189,9 +189,9 @@ class TestFit:
         assert not (here / "result").exists()
 
     def test_a_time_step_that_blows_up_names_the_time_step(self, here, capsys):
-        huge = ["--timestep", "40", "--set", "method.pretraining=null", "--epochs", "2"]
+        huge = ["--timestep", "0.4", "--set", "method.pretraining=null", "--epochs", "2"]
         told = refused(["fit", "g.csv", *SMALL, *huge, "--set", "validation={kind: torch}", "-o", "result"], capsys)
-        assert "timestep: with 40 the atoms blew up; use a shorter time step" in told
+        assert "timestep: with 0.4 the atoms blew up; use a shorter time step" in told
 
     def test_without_a_temperature_nothing_starts(self, here, capsys):
         told = refused(["fit", "g.csv", "--density", "0.6", "--units", "lj"], capsys)
@@ -229,7 +229,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["none.pt", "start.extxyz", "--kT", "1", "--timestep", "1"], "none.pt does not exist"),
+            (["none.pt", "start.extxyz", "--kT", "1", "--timestep", "1"], "none.pt: no such file"),
             (["lj.pt", "none.xyz", "--kT", "1", "--timestep", "1"], "none.xyz: no such file"),
             (["lj.pt", "start.extxyz", "--timestep", "1"], "--temperature, --kT: give exactly one"),
             (["lj.pt", "start.extxyz", "--kT", "1", "--timestep", "-1"], "--timestep -1: not a time"),

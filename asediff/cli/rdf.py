@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from ase import Atoms
-from ase.io import read
-
-from asediff import plotting
+from asediff._files import check_file
 from asediff.cli.common import new_file, parse_pair, say
-from asediff.config import ConfigError
-from asediff.fitting.result import write_columns
-from asediff.losses import block_average_error
-from asediff.observables import RDF
-from asediff.system import System
+from asediff.config.errors import ConfigError
+from asediff.sanity import BINS, Range
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+DISTANCE = Range(0.0, 1e6, "a distance in the unit of the trajectory")
 
 
 def add_parser(commands: Any) -> None:
@@ -43,13 +41,29 @@ def add_parser(commands: Any) -> None:
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     source = Path(options.trajectory)
-    output = new_file(options.output or f"{source.stem}_rdf.csv", overwrite=options.overwrite)
-    frames = read_frames(source, options.format, options.index)
     pair = parse_pair(options.pair)
+    BINS.metal.check("--bins", options.bins)
+    DISTANCE.check("--r-min", options.r_min)
     r_max = options.r_max
+    if r_max is not None:
+        DISTANCE.check("--r-max", r_max)
+    check_index(options.index)
+    check_source(source)
+    output = new_file(options.output or f"{source.stem}_rdf.csv", overwrite=options.overwrite)
+
+    import numpy as np
+    import torch
+
+    from asediff import plotting
+    from asediff.fitting.result import write_columns
+    from asediff.losses import block_average_error
+    from asediff.observables import RDF
+    from asediff.system import System
+
+    frames = read_frames(source, options.format, options.index)
     if r_max is None:
-        volume, area = frames[0].get_volume(), frames[0].cell.reciprocal().lengths()
-        r_max = 0.5 / area.max() if volume > 0 else None
+        cell = frames[0].cell
+        r_max = 0.5 / cell.reciprocal().lengths().max() if cell.volume > 0 else None
     if r_max is None:
         raise ConfigError(f"trajectory {source}: has no periodic cell, so there is no density to compare with")
     observable = RDF(r_max, options.bins, r_min=options.r_min, pair=pair, width=0.0)
@@ -57,6 +71,7 @@ def handle(options: argparse.Namespace) -> int:
         g = torch.cat([observable.per_frame(System.from_atoms(atoms))[:, 0] for atoms in frames])
     mean, error = g.mean(0).numpy(), block_average_error(g).numpy()
     r = observable.centers.numpy()
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_columns(output, {"r": r, "g": mean, "error": error})
     figure = output.with_suffix(".png")
     label = "all pairs" if pair is None else "-".join(pair)
@@ -71,14 +86,39 @@ def handle(options: argparse.Namespace) -> int:
     return 0
 
 
+def check_source(path: Path) -> None:
+    """Refuse a trajectory that is no file.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        check_file(path, "a trajectory that ASE reads")
+    except ValueError as error:
+        raise ConfigError(f"trajectory {error}") from None
+
+
+def check_index(index: str) -> None:
+    """Refuse what is no slice of frames.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    parts = index.split(":")
+    if len(parts) > 3 or any(not re.fullmatch(r"(-?\d{1,9})?", part, re.ASCII) for part in parts) or parts[2:] == ["0"]:
+        raise ConfigError(f"--index {index}: not a slice of frames; give for example 100: or ::10")
+
+
 def read_frames(path: Path, file_format: str | None, index: str) -> list[Atoms]:
     """The frames of a trajectory file.
 
     Raises:
         ConfigError: it is missing, cannot be read, or holds no frame.
     """
-    if not path.is_file():
-        raise ConfigError(f"trajectory {path}: no such file; give a trajectory that ASE reads")
+    from ase import Atoms
+    from ase.io import read
+
+    check_source(path)
     if file_format is None and ("dump" in path.name or path.suffix in (".lammpstrj", ".dump")):
         file_format = "lammps-dump-text"
     try:

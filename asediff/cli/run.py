@@ -6,15 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-from ase.io import write
-
-from asediff.cli.common import add_thermal, new_file, say, structure, thermal_energy, time_unit
-from asediff.config import ConfigError
-from asediff.integrators import Langevin, NoseHooverChain
-from asediff.neighbors import check_box
-from asediff.potentials import load_potential
-from asediff.simulate import simulate
+from asediff.cli.common import (
+    add_thermal,
+    check_inputs,
+    check_seed,
+    check_timestep,
+    new_file,
+    say,
+    structure,
+    thermal_energy,
+    time_unit,
+)
+from asediff.config.errors import ConfigError
+from asediff.sanity import STEPS, check_memory, frames_memory
 
 
 def add_parser(commands: Any) -> None:
@@ -43,12 +47,32 @@ def add_parser(commands: Any) -> None:
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     kT = thermal_energy(options)
-    if not options.timestep > 0:
-        raise ConfigError(f"--timestep {options.timestep:g}: not a time; give a number above zero")
+    check_timestep(options)
+    check_seed(options.seed)
+    if not 1 <= options.save_every <= options.steps:
+        raise ConfigError(
+            f"--steps {options.steps}, --save-every {options.save_every}: no frame would be kept; give steps >= "
+            "save-every >= 1"
+        )
+    STEPS.metal.check("--steps", options.steps)
+    check_inputs(options)
+    output = new_file(options.output, overwrite=options.overwrite)
+    n_frames = options.steps // options.save_every
+    check_format(output, n_frames)
+
+    import torch
+    from ase.io import write
+
+    from asediff.integrators import Langevin, NoseHooverChain
+    from asediff.neighbors import check_box
+    from asediff.potentials import load_potential
+    from asediff.simulate import simulate
+
     potential = load_potential(options.potential)
     _, system = structure(options.structure)
     check_box(system.cell, system.pbc, potential.cutoff)
-    output = new_file(options.output, overwrite=options.overwrite)
+    what = f"{n_frames} frames of {system.n_atoms} atoms"
+    check_memory("--steps", frames_memory(system.n_atoms, n_frames), what, "lower it, or raise --save-every")
     timestep = options.timestep * time_unit(options.units)
     if options.thermostat == "langevin":
         integrator: Any = Langevin(timestep, kT=kT, friction=0.01 / timestep, seed=options.seed)
@@ -62,7 +86,8 @@ def handle(options: argparse.Namespace) -> int:
             options.steps,
             save_every=options.save_every,
         )
-    unfinished = Path(output).with_name("." + Path(output).name)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name("." + output.name)
     write(unfinished, trajectory.to_atoms())
     unfinished.replace(output)
     degrees = 3.0 * system.n_atoms - 3.0
@@ -71,3 +96,19 @@ def handle(options: argparse.Namespace) -> int:
     say(f"{len(trajectory)} frames; kT {measured:.5g}, pressure {pressure:.5g} (energy/length³)")
     say(f"wrote {output}")
     return 0
+
+
+def check_format(output: Path, n_frames: int) -> None:
+    """Refuse a file name for which ASE has no format, or one that holds a single frame.
+
+    Raises:
+        ConfigError: the trajectory could not be written in the end.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        known = ioformats[filetype(str(output), read=False)]
+    except UnknownFileTypeError:
+        raise ConfigError(f"--output {output}: ASE has no format of this name; give one such as md.extxyz") from None
+    if not known.can_write or (known.single and n_frames > 1):
+        raise ConfigError(f"--output {output}: ASE writes no trajectory as {known.name}; give one such as md.extxyz")

@@ -6,8 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from asediff.config import json_schema
-
 
 def add_parser(commands: Any) -> None:
     """Describe the subcommand."""
@@ -17,5 +15,7 @@ def add_parser(commands: Any) -> None:
 
 def handle(_: argparse.Namespace) -> int:
     """Run the subcommand."""
+    from asediff.config.load import json_schema
+
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from asediff._files import check_file
 from asediff.cli.common import Interrupted, say
-from asediff.config import ConfigError
+from asediff.config.errors import ConfigError
 
 
 def add_parser(commands: Any) -> None:
@@ -26,10 +27,11 @@ def add_parser(commands: Any) -> None:
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from asediff.votca.run import run_ibi
-
     if options.iterations is not None and options.iterations < 1:
         raise ConfigError(f"--iterations {options.iterations}: not a number of steps; give at least 1")
+    check_file(options.settings, "VOTCA's settings file")
+    from asediff.votca.run import run_ibi
+
     try:
         result = run_ibi(options.settings, options.workdir, iterations=options.iterations)
     except KeyboardInterrupt:
