@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -36,6 +37,19 @@ class Deviation:
     def within_noise(self) -> bool:
         """Whether the difference is no larger than the error bars explain."""
         return self.mean <= self.mean_error
+
+    def text(self, symbol: str = "g") -> str:
+        """The numbers that exist, in words; `symbol` is what was measured."""
+        parts = [f"mean |d{symbol}| {self.mean:.4f} (noise {self.mean_error:.4f})", f"max {self.largest:.4f}"]
+        if not math.isnan(self.structural):
+            parts.append(f"D {self.structural:.4g} (noise {self.structural_noise:.2g})")
+        if not math.isnan(self.peak):
+            parts.append(f"first peak {100 * self.peak:+.1f} %")
+        return ", ".join(parts)
+
+    def numbers(self) -> dict[str, float | None]:
+        """As plain data; None for what does not exist."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)

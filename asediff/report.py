@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,31 +191,44 @@ def _label(pair: str) -> str:
 
 
 def deviation_rows(evidence: Evidence, k: int) -> list[dict[str, Any]]:
-    """How far each run is from each target of state point k."""
+    """How far each run is from each target of state point k; None for what its kind of target does not have."""
     point = evidence.result.state_points[k]
     rows = []
     for j, target in enumerate(point.targets):
         columns = curves(evidence, k, j)
+        of_pairs = isinstance(target.observable, RDF)
         for label, measurement in evidence.runs(k).items():
-            found = measurement.deviations(point)[j]
+            found = measurement.deviations(point)[j].numbers()
             at = float(columns["r"][columns[label].argmax()])
             rows.append(
                 {
                     "state": point.name,
                     "target": target.name,
                     "run": label,
-                    "mean": found.mean,
-                    "noise": found.mean_error,
-                    "inside": mean_outside_core(columns, label),
-                    "largest": found.largest,
-                    "structural": found.structural,
-                    "structural_noise": found.structural_noise,
-                    "peak": f"{columns[label].max():.3f} at {at:.3g} {evidence.length}",
-                    "peak_target": f"{columns['target'].max():.3f}",
-                    "peak_error": 100.0 * found.peak,
+                    "symbol": target.observable.ordinate,
+                    "mean": found["mean"],
+                    "noise": found["mean_error"],
+                    "inside": mean_outside_core(columns, label) if of_pairs else found["mean"],
+                    "largest": found["largest"],
+                    "structural": found["structural"],
+                    "structural_noise": found["structural_noise"],
+                    "peak": f"{columns[label].max():.3f} at {at:.3g} {evidence.length}" if of_pairs else "",
+                    "peak_target": f"{columns['target'].max():.3f}" if of_pairs else "",
+                    "peak_error": None if found["peak"] is None else 100.0 * found["peak"],
                 }
             )
     return rows
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """A row of `deviation_rows` in a line: the numbers that exist."""
+    line = f"{row['state']} {row['target']} in {row['run']}: mean |d{row['symbol']}| {row['inside']:.4f}"
+    if row["structural"] is None:
+        return f"{line} (noise {row['noise']:.4f})"
+    return (
+        f"{line} outside the core (noise {row['noise']:.4f}), D {row['structural']:.3g}, first peak "
+        f"{row['peak_error']:+.1f} %"
+    )
 
 
 def mean_outside_core(columns: dict[str, np.ndarray], label: str) -> float:

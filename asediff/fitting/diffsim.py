@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asediff.adjoints import Adjoint, CheckpointAdjoint
 from asediff.fitting.api import FitJob, Method
+from asediff.fitting.histograms import check_single_frames
 from asediff.fitting.pretrain import BoltzmannPretraining
 from asediff.fitting.reweighting import ReweightedGradient
 from asediff.integrators import NoseHooverChain
@@ -91,6 +92,12 @@ class DiffSim(Method):
         """Only where the gradient is a reweighted one: an adjoint differentiates whatever moves the atoms."""
         return not isinstance(self.gradient, Adjoint)
 
+    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+        """See `Method.prepare`."""
+        if isinstance(self.gradient, ReweightedGradient):
+            check_single_frames(state_points)
+        return super().prepare(potential, state_points)
+
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
         return _Descent(self, job).run()
@@ -155,8 +162,7 @@ class _Descent:
     def _begin(self) -> None:
         method, job = self.method, self.job
         if method.pretraining is not None:
-            misfit = method.pretraining.apply(self.potential, job.state_points)
-            job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
+            job.notes.append(method.pretraining.start(self.potential, job.state_points))
         self.potential.refine(float(self.batch.kT.min()))
         system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
         with torch.no_grad():

@@ -8,6 +8,7 @@ potential (weights w_f ∝ exp(-β ΔU_f)) and its derivative dA/du = -β (<A n>
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,9 +60,10 @@ class FrameStatistics(Statistics):
             bins: number of fine bins; energies are taken at their centres.
 
         Raises:
-            ValueError: fewer than two frames.
+            ValueError: fewer than two frames, or a target that no single frame has.
         """
         check_pairwise(potential, "a histogram of pairs")
+        check_single_frames([state_point])
         if len(trajectory) < 2:
             raise ValueError(f"trajectory: {len(trajectory)} frames have no covariance; save at least 2")
         kT = float(state_point.kT)
@@ -204,6 +206,22 @@ class FrameStatistics(Statistics):
         blocked = (block_average_error(values) ** 2).sum()
         ratio = float(blocked / naive) if float(naive) > 0 else 1.0
         return max(1.0, self.n_frames / max(1.0, ratio))
+
+
+def check_single_frames(state_points: Sequence[StatePoint]) -> None:
+    """Refuse targets that are not averages over single frames, to which reweighting could give weights.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for point in state_points:
+        for target in point.targets:
+            observable = target.observable
+            if not observable.of_single_frames:
+                raise ValueError(
+                    f"targets: {target.name} of {point.name} is a {type(observable).__name__}, which correlates "
+                    "frames, and reweighting needs observables of single frames; use DiffSim with an adjoint"
+                )
 
 
 def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> Tensor:

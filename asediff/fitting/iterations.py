@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -97,7 +96,7 @@ class Iterations:
                 job.record(iteration=float(self.done), **row, **told)
                 self.done += 1
                 self._save()
-                bar.set_postfix(mean_dg=f"{row['mean_dg']:.4f}", D=f"{row['D']:.3g}", refresh=False)
+                bar.set_postfix({key: f"{row[key]:.3g}" for key in ("mean_dg", "D") if key in row}, refresh=False)
                 bar.update()
         return f"{self.count} iterations done"
 
@@ -192,7 +191,7 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
     """Numbers of one iteration for the history.
 
     Returns:
-        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points;
+        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points, where there are some;
         `mean_dg:<point>:<target>` when there are several; pressure, pressure_error and pressure_target of each
         state point.
     """
@@ -206,7 +205,8 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
     names = {"mean_dg": "mean", "mean_dg_error": "mean_error", "D": "structural", "D_noise": "structural_noise"}
     for column, attribute in names.items():
         values = [getattr(d, attribute) for _, _, d in deviations]
-        row[column] = sum(values) / len(values) if values else math.nan
+        if values:
+            row[column] = sum(values) / len(values)
     if len(deviations) > 1:
         row |= {f"mean_dg:{s}:{target.name}": d.mean for s, target, d in deviations}
     for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True)):

@@ -16,7 +16,8 @@ from asediff.targets import StatePoint
 class BoltzmannPretraining:
     """Least-squares fit of the radial functions to -kT ln g(r) of the targets, before any simulation.
 
-    Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight.
+    Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight. Other
+    targets than RDFs say nothing about -kT ln g: without an RDF the fit starts from the potential as it is.
 
     Args:
         steps: Adam steps.
@@ -27,6 +28,16 @@ class BoltzmannPretraining:
     steps: int = 1000
     learning_rate: float = 2e-3
     g_floor: float = 0.02
+
+    def start(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> str:
+        """Train the potential in place where there is a g(r); returns a remark for the notes of the fit.
+
+        Raises:
+            ValueError: see `apply`.
+        """
+        if not any(isinstance(target.observable, RDF) for point in state_points for target in point.targets):
+            return "no target is a g(r): Boltzmann pre-training was left out, the fit started from the potential given"
+        return f"Boltzmann pre-training ended {self.apply(potential, state_points):.3g} kT (rms) from -kT ln g"
 
     def apply(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> float:
         """Train the potential in place; returns the root-mean-square misfit in kT.

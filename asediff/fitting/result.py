@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,7 @@ class FitResult:
         lines = [f"{type(self.method).__name__}: {self.stopped}; {self.md_steps} MD steps, {self.wall_seconds:.1f} s"]
         for point, measurement, rows in zip(self.state_points, self.measurements, self.deviations(), strict=False):
             for target, row in zip(point.targets, rows, strict=True):
-                lines.append(
-                    f"  {point.name} {target.name}: mean |dg| {row.mean:.4f} (noise {row.mean_error:.4f}), max "
-                    f"{row.largest:.4f}, D {row.structural:.4g} (noise {row.structural_noise:.2g}), first peak "
-                    f"{100 * row.peak:+.1f} %"
-                )
+                lines.append(f"  {point.name} {target.name}: {row.text(target.observable.ordinate)}")
             lines.append(
                 f"  {point.name} pressure {measurement.pressure:.5g} ± {measurement.pressure_error:.2g}, "
                 f"kT {measurement.kT:.5g}"

@@ -21,7 +21,7 @@ from torch import Tensor
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.averages import Averages, PairFunction, Statistics, potential_curve
-from asediff.fitting.histograms import FrameStatistics
+from asediff.fitting.histograms import FrameStatistics, check_single_frames
 from asediff.fitting.hypernetted import ClosureChange, check_prior, closure_share, untargeted_pairs
 from asediff.fitting.iterations import Iterations, run_lengths, worth_of_signal
 from asediff.fitting.pretrain import BoltzmannPretraining
@@ -169,14 +169,18 @@ class ReweightedMethod(Method, ABC):
         """Share of the change that the inner steps found which is made; `loss` is the objective before them."""
         return 1.0
 
+    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+        """See `Method.prepare`."""
+        check_single_frames(state_points)
+        return super().prepare(potential, state_points)
+
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
         parameters = [p for p in job.potential.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
         if self.pretraining is not None and not job.continues:
-            misfit = self.pretraining.apply(job.potential, job.state_points)
-            job.notes.append(f"Boltzmann pre-training ended {misfit:.3g} kT (rms) from -kT ln g")
+            job.notes.append(self.pretraining.start(job.potential, job.state_points))
         coldest = min(float(p.kT) for p in job.state_points)
         job.potential.refine(coldest)
         loop = Iterations(

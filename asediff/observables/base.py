@@ -17,10 +17,12 @@ class Observable(ABC):
     Attributes:
         abscissa: name of what the values are a function of, for tables and plots.
         ordinate: name of the values.
+        of_single_frames: whether each frame has values of its own, which reweighting needs.
     """
 
     abscissa: ClassVar[str] = "x"
     ordinate: ClassVar[str] = "value"
+    of_single_frames: ClassVar[bool] = True
 
     @property
     @abstractmethod

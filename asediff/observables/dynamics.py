@@ -30,6 +30,7 @@ class VACF(Observable):
 
     abscissa: ClassVar[str] = "time"
     ordinate: ClassVar[str] = "vacf"
+    of_single_frames: ClassVar[bool] = False
 
     n_lags: int
     spacing: float
