@@ -124,7 +124,7 @@ BY_KEY: Mapping[str, Quantity] = {
     "r_max": CUTOFF,
     "sigma": LENGTH,
     "skin": LENGTH,
-    "width": LENGTH,
+    "width": _alike(0.0, 1e3, "of a kernel; usual is half a bin"),
     "pressure": PRESSURE,
     "epsilon": ENERGY,
     "scale": ENERGY,
