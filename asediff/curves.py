@@ -89,9 +89,9 @@ def first_peak(r: ArrayLike, g: ArrayLike) -> float:
 
 
 def _falls(values: Array, top: float, height: float) -> bool:
-    """Whether values fall below top - height before they rise above top."""
+    """Whether values fall by this height below the top before they rise above it."""
     for value in values:
-        if value <= top - height:
+        if top - value >= height:
             return True
         if value > top:
             return False

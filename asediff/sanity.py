@@ -61,9 +61,9 @@ def _alike(low: float, high: float, why: str, unit: str = "") -> Quantity:
     return Quantity(one, one)
 
 
-TEMPERATURE = _alike(0.1, 1e6, "colder, atoms are waves; hotter, they lose their electrons", "K")
+TEMPERATURE = _alike(0.1, 1e5, "colder, atoms are waves; hotter, they lose their electrons", "K")
 THERMAL_ENERGY = Quantity(
-    Range(8.6e-6, 86.0, "0.1 K to a million K; kT is an energy, 0.0257 at 298 K", "eV"),
+    Range(8.6e-6, 8.6, "0.1 K to 1e5 K; kT is an energy, 0.0257 at 298 K", "eV"),
     Range(1e-4, 1e4, "a liquid has about 1"),
 )
 NUMBER_DENSITY = Quantity(
@@ -105,9 +105,12 @@ MEAN_TAIL = (0.05, 20.0)
 Wide enough for small boxes, clusters and partial g(r) of mixtures that demix; a curve in per cent is not."""
 THERMAL_STEP = Range(1e-6, 0.5, "of the time of flight to a neighbour at thermal speed; usual is 0.005")
 PEAKS_IN_CUTOFF = Range(0.3, 1e3, "of the first-peak distance; usual is 2.7")
-STEPS = _alike(0, 1e11, "even small systems take months for so many")
+MINIMUM_FRAMES = 10
+"""Frames on which an export is proved."""
+STEPS = _alike(1, 1e11, "even small systems take months for so many")
 SEED = _alike(0, 2**32 - 1, "32 bits")
 BINS = _alike(1, 1e5, "50 for each first-peak distance resolve a liquid")
+POSITIVE = _alike(1e-12, 1e12, "a positive number")
 FRACTION = _alike(0.0, 1.0, "a fraction")
 OTHER = _alike(-1e15, 1e15, "larger numbers overflow somewhere")
 
@@ -135,24 +138,36 @@ BY_KEY: Mapping[str, Quantity] = {
     "cells": _alike(1, 1000, "4e9 atoms on the fcc lattice"),
     "rattle": _alike(0.0, 0.5, "of the distance between atoms; usual is 0.05"),
     "steps": STEPS,
-    "equilibration_steps": STEPS,
+    "equilibration_steps": _alike(0, 1e11, "usual is some thousands"),
     "save_every": STEPS,
     "checkpoint_every": STEPS,
     "snapshot_every": STEPS,
-    "epochs": _alike(0, 1e8, "usual is 500"),
-    "iterations": _alike(0, 1e6, "usual is 5 to 20"),
-    "inner_steps": _alike(0, 1e7, "usual is 400"),
+    "every": STEPS,
+    "epochs": _alike(1, 1e8, "usual is 500"),
+    "iterations": _alike(1, 1e6, "usual is 5 to 20"),
+    "inner_steps": _alike(1, 1e7, "usual is 400"),
+    "warmup": _alike(0, 1e8, "usual is 25 epochs"),
+    "patience": _alike(1, 1e8, "usual is 50 epochs"),
+    "growth": _alike(1.0, 100.0, "usual is 2"),
     "replicas": _alike(1, 1e5, "usual is 1"),
     "threads": _alike(1, 1e4, "one for each core"),
     "processes": _alike(1, 1e4, "one for each core"),
     "bins": BINS,
-    "n_basis": _alike(1, 1e4, "usual is 100"),
-    "hidden": _alike(1, 1e4, "width of a layer; usual is 128"),
+    "n_basis": _alike(2, 2000, "usual is 100"),
+    "hidden": _alike(1, 2000, "width of a layer; usual is 128"),
     "n_knots": _alike(1, 2**15, "usual is 1000"),
     "refine": _alike(1, 1000, "points of the table per knot interval; usual is 4"),
     "frames": _alike(1, 1e5, "usual is 20"),
     "smoothing": _alike(0, 1e4, "usual is 1"),
     "weight": _alike(1e-9, 1e9, "weights are relative"),
+    "g_floor": _alike(1e-12, 1.0, "g(r) below it does not count; usual is 0.02"),
+    "clip": POSITIVE,
+    "step_size": POSITIVE,
+    "trust_radius": POSITIVE,
+    "max_change": POSITIVE,
+    "error_floor": POSITIVE,
+    "averaging": _alike(0.0, 1e4, "usual is 8"),
+    "min_learning_rate": _alike(0.0, 1.0, "usual is 1e-5"),
     "learning_rate": _alike(1e-9, 1.0, "Adam moves each parameter by about this much; usual is 0.002"),
     "composition": FRACTION,
 }

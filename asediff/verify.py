@@ -15,12 +15,11 @@ from asediff.lammps_files import parse_log, read_dump, species_of, write_data, w
 from asediff.lammps_units import LammpsUnits
 from asediff.neighbors import NeighborList
 from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.sanity import MINIMUM_FRAMES
 from asediff.splines import PairSpline
 from asediff.system import System
 from asediff.tables import PairTable, pair_section, read_tables, table_units
 from asediff.trajectory import Trajectory
-
-MINIMUM_FRAMES = 10
 
 
 @dataclass(frozen=True)

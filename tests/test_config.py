@@ -171,9 +171,9 @@ def test_other_radial_functions_can_be_chosen(folder):
         ({"system": {"mass_density": 1.0}}, "system.mass_density: g/cm³ have no meaning in units lj"),
         ({"system": {"density": 0.7, "symbol": "Qq"}}, "system.symbol: 'Qq' is no chemical symbol"),
         ({"potential": {"pairs": {"O-O": {}}}}, "potential.pairs.O-O: no such pair; choose one of X-X|all"),
-        ({"potential": {"file": "none.pt"}}, "potential.file: .*does not exist"),
+        ({"potential": {"file": "none.pt"}}, "potential.file: .*none.pt: no such file"),
         ({"potential": {"radial": {"kind": "neural", "activation": "relu7"}}}, "potential.radial: activation"),
-        ({"method": {"save_every": 500}}, "method: save_every: 500 exceeds steps"),
+        ({"method": {"save_every": 500}}, "method.steps: 120 with save_every 500 keep 0 frames"),
         ({"system": {"file": "none.xyz"}}, "none.xyz: no such file"),
     ],
 )

@@ -51,6 +51,8 @@ def handle(options: argparse.Namespace) -> int:
     check_source(source)
     output = new_file(options.output or f"{source.stem}_rdf.csv", overwrite=options.overwrite)
 
+    frames = read_frames(source, options.format, options.index)
+
     import numpy as np
     import torch
 
@@ -60,7 +62,6 @@ def handle(options: argparse.Namespace) -> int:
     from asediff.observables import RDF
     from asediff.system import System
 
-    frames = read_frames(source, options.format, options.index)
     if r_max is None:
         cell = frames[0].cell
         r_max = 0.5 / cell.reciprocal().lengths().max() if cell.volume > 0 else None

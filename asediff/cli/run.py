@@ -107,8 +107,10 @@ def check_format(output: Path, n_frames: int) -> None:
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
-        known = ioformats[filetype(str(output), read=False)]
+        known = ioformats.get(filetype(str(output), read=False))
     except UnknownFileTypeError:
-        raise ConfigError(f"--output {output}: ASE has no format of this name; give one such as md.extxyz") from None
+        known = None
+    if known is None:
+        raise ConfigError(f"--output {output}: ASE has no format of this name; give one such as md.extxyz")
     if not known.can_write or (known.single and n_frames > 1):
         raise ConfigError(f"--output {output}: ASE writes no trajectory as {known.name}; give one such as md.extxyz")

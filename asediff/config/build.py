@@ -27,6 +27,7 @@ from asediff.config.schema import Constructor
 from asediff.config.tables import tabulates
 from asediff.curves import read_curve
 from asediff.fitting import Method
+from asediff.lammps import lammps_input
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
 from asediff.observables import RDF
@@ -78,6 +79,7 @@ def plan(config: Config, base: Path) -> Plan:
     """
     check(config)
     method = build_method(config)
+    check_engines(config)
     tables = tabulates(config)
     potential = build_potential(config, base) if config.potential.file is not None or not tables else None
     cutoff = config.potential.cutoff if potential is None else potential.cutoff
@@ -237,6 +239,21 @@ def engine_arguments(config: Config) -> dict[str, Any]:
         if arguments.get(name) is not None:
             arguments[name] = arguments[name] * time_unit(config)
     return arguments
+
+
+def check_engines(config: Config) -> None:
+    """Make what runs LAMMPS in the end, and find its input file, before a fit of hours starts.
+
+    Raises:
+        ConfigError: an argument or the input cannot be used.
+    """
+    for path, section in (("method.engine", getattr(config.method, "engine", None)), ("validation", config.validation)):
+        if section is None:
+            continue
+        with at(path):
+            engine = _made(section, time_unit(config))
+            if section.kind == "lammps" and not Path(engine.input).is_file():  # type: ignore[union-attr]
+                lammps_input(engine.input)
 
 
 def relocated(config: Config, base: Path, folder: Path) -> Config:

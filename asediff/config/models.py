@@ -23,6 +23,8 @@ from asediff.config.sections import (
     TruncationSettings,
 )
 
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]+$")]
+"""Becomes a part of file names."""
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Fractions = dict[str, Annotated[float, Field(ge=0, le=1)]]
 
@@ -74,13 +76,13 @@ class TargetSettings(Settings):
     rdf: RDFSettings = Field(default_factory=RDFSettings)
     weight: Positive = Field(1.0, description="in the loss")
     loss: LossSettings = Field(default_factory=ShellL2Settings)
-    name: str | None = Field(None, description="for reports and file names")
+    name: Name | None = Field(None, description="for reports and file names")
 
 
 class StatePointSettings(Settings):
     """A temperature, a density and the curves measured there; what is left out is taken from `system`."""
 
-    name: str | None = Field(None, description="for reports")
+    name: Name | None = Field(None, description="for reports and folder names")
     temperature_K: Positive | None = Field(None, description="kelvin; this or kT")
     kT: Positive | None = Field(None, description="thermal energy (eV; lj: reduced); this or temperature_K")
     density: Positive | None = Field(None, description="atoms per length³, instead of the system's")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from asediff.config.atoms import number_of_atoms
+from asediff.config.atoms import mass_of, number_density, number_of_atoms, structure_file, symbols_of
 from asediff.config.errors import ConfigError, at
 from asediff.config.models import Config
 from asediff.config.schema import Constructor
-from asediff.sanity import FIRST_PEAK, THERMAL_STEP, check_memory, frames_memory
+from asediff.sanity import FIRST_PEAK, MINIMUM_FRAMES, THERMAL_STEP, check_memory, frames_memory
 
 
 def check_curve(peak: float, file: str, units: str) -> None:
@@ -57,6 +58,64 @@ def check_timesteps(config: Config, flight: float, usual: float) -> None:
                 f"{path}.timestep: {step:g} is {step / flight:.2g} of the time in which an atom at thermal speed "
                 f"reaches its neighbour ({flight:.3g}); give about {usual:g}"
             )
+
+
+def check_lengths(config: Config) -> None:
+    """Refuse runs that keep too few frames for what is made of them.
+
+    Raises:
+        ConfigError: with the path.
+    """
+    for path, section in _sections(config):
+        arguments = section.arguments()
+        steps, every = arguments.get("steps"), arguments.get("save_every")
+        if steps is None or every is None:
+            continue
+        least, what = 2, "an error bar needs 2"
+        if path == "method":
+            least, what = 1, "there is nothing to compare"
+        elif path == "validation" and section.kind == "lammps":  # type: ignore[attr-defined]
+            least, what = MINIMUM_FRAMES, f"the proof of the export needs {MINIMUM_FRAMES}"
+        if steps // every < least:
+            raise ConfigError(
+                f"{path}.steps: {steps} with save_every {every} keep {steps // every} frames, and {what}; "
+                f"give at least {least * every}, or a smaller save_every"
+            )
+
+
+def check_boxes(config: Config, base: Path) -> None:
+    """Refuse lattices that are too small for the cutoff, or for a histogram; structures in files are checked later.
+
+    Raises:
+        ConfigError: with the path.
+    """
+    for k, point in enumerate(config.state_points):
+        if structure_file(config, k) is not None:
+            continue
+        masses = {symbol: mass_of(config, symbol, k) for symbol in symbols_of(config, k, base)}
+        density = number_density(config, k, masses)
+        n_atoms = number_of_atoms(config, k, base)
+        height = (n_atoms / density) ** (1.0 / 3.0)
+        reach = {"cutoff": config.potential.cutoff or 0.0, "rdf.r_max": max(t.rdf.r_max or 0.0 for t in point.targets)}
+        name = max(reach, key=lambda key: reach[key])
+        if height < 2.0 * reach[name] * (1.0 - 1e-9):
+            needed = math.ceil(density * (2.0 * reach[name]) ** 3)
+            raise ConfigError(
+                f"state_points[{k}]: cell: {n_atoms} atoms at this density fill a box {height:.5g} high, less than "
+                f"twice the {name} {reach[name]:g}; give at least {needed} atoms, or at most {0.5 * height:.4g}"
+            )
+
+
+def check_compositions(config: Config) -> None:
+    """Refuse mole fractions that do not add up to one.
+
+    Raises:
+        ConfigError: with the path.
+    """
+    found = {f"state_points[{k}].composition": point.composition for k, point in enumerate(config.state_points)}
+    for path, fractions in ({"system.composition": config.system.composition} | found).items():
+        if fractions is not None and abs(sum(fractions.values()) - 1.0) > 1e-9:
+            raise ConfigError(f"{path}: the fractions add up to {sum(fractions.values()):.6g}; give 1 in all")
 
 
 def check_memory_of(config: Config, base: Path) -> None:

@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asediff._files import check_file
 from asediff.config.atoms import lightest_mass, pairs_of, thermal_energy, time_unit
 from asediff.config.errors import ConfigError, at
 from asediff.config.load import parse
 from asediff.config.models import Config
-from asediff.config.plausible import check_curve, check_memory_of, check_timesteps
+from asediff.config.plausible import (
+    check_boxes,
+    check_compositions,
+    check_curve,
+    check_lengths,
+    check_memory_of,
+    check_timesteps,
+)
 from asediff.config.tables import state_tables, tabulates
 from asediff.curves import check_reference_range, first_peak, read_curve
 from asediff.sanity import check_numbers
@@ -83,6 +91,10 @@ def resolve(config: Config, base: Path) -> Config:
     """
     _check_temperatures(config)
     check(config)
+    check_compositions(config)
+    if config.potential.file is not None:
+        with at("potential.file"):
+            check_file(base / config.potential.file, "the potential.pt of a fit")
     curves = read_curves(config, base)
     data = config.model_dump()
     kT = thermal_energy(config.state_points[0])
@@ -106,6 +118,8 @@ def resolve(config: Config, base: Path) -> Config:
     resolved = parse(data)
     check(resolved)
     check_timesteps(resolved, flight, step)
+    check_lengths(resolved)
+    check_boxes(resolved, base)
     check_memory_of(resolved, base)
     return resolved
 

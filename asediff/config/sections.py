@@ -35,7 +35,7 @@ else:
         "neural",
         omit=("dtype",),
         r_max=(Positive | None, None),
-        hidden=(list[Count], [128, 128, 128]),
+        hidden=(Annotated[list[Count], Field(max_length=10)], [128, 128, 128]),
         scale=(Positive | None, None),
         seed=(int | None, None),
     )

@@ -181,7 +181,7 @@ class FitResult:
             "pressure": measurement.pressure,
             "pressure_error": measurement.pressure_error,
             "measured_kT": measurement.kT,
-            "targets": {target.name: asdict(deviation) for target, deviation in found},
+            "targets": {target.name: deviation.numbers() for target, deviation in found},
         }
 
 
