@@ -4,7 +4,7 @@ from brute_force import batch, lattice, run, stepper, tables
 from sampling import seed as shifted
 from scipy.interpolate import CubicSpline
 
-from asediff.kernels import cpu
+from asediff.kernels import cpu, cpu_descent
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
 from asediff.kernels.cpu import pair_forces, rollout, rollout_vjp, set_num_threads
 from asediff.kernels.cpu_space import BUILDS, make_space
@@ -310,7 +310,8 @@ def test_a_reverse_pass_through_stored_states_builds_half_as_many_lists(monkeypa
         spaces.append(make_space(*arguments, **options))
         return spaces[-1]
 
-    monkeypatch.setattr(cpu, "make_space", remembered)
+    for module in (cpu, cpu_descent):
+        monkeypatch.setattr(module, "make_space", remembered)
     x, cell = lattice(8, 0.7)
     b, t = batch([cell], [len(x)]), tables()
     step = stepper(NVE, b)
