@@ -2,7 +2,7 @@
 
 Each line of the table is one instruction set. A set says how numba compiles (its name of a processor and, since numba
 keeps the features of the processor it runs on whatever the name, an empty list of features) and which of its kernels
-torch takes. Every set has its own folder of compiled kernels.
+torch takes. A set that numba compiles for has its own folder of kernels.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def shifts(text: str) -> list[int]:
 def run(name: str, shift: int, options: list[str], cache: Path) -> tuple[str, int, float]:
     """Output, exit code and seconds of the sampled tests in one instruction set with one shift."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | SETS[name]
-    if name != "native":
+    if "NUMBA_CPU_NAME" in SETS[name]:
         environment["NUMBA_CACHE_DIR"] = str(cache / name)
     # only files with sampled tests, for the others take seconds to import
     files = [str(path) for path in sorted(ROOT.glob("tests/**/test_*.py")) if "mark.sampled" in path.read_text()]
