@@ -165,7 +165,9 @@ class Parts:
 
     def put_report(self, stage: Path, name: str, report: VerifyReport) -> None:
         """Keep a verification."""
-        self._put(stage, name, report={**asdict(report), "warnings": list(report.warnings)})
+        # numbers as Python's own: NumPy's are not read back from a file that may hold no code
+        checks = [{"name": c.name, "value": float(c.value), "limit": float(c.limit)} for c in report.checks]
+        self._put(stage, name, report={**asdict(report), "checks": checks, "warnings": list(report.warnings)})
 
 
 def parameters(potential: PairPotential) -> list[Tensor]:

@@ -40,9 +40,10 @@ def test_a_file_is_listed_before_it_is_there(results, monkeypatch):
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), ResultFolder.existing(results, "fit") as folder:
+    with ResultFolder.existing(results, "fit") as folder:
         monkeypatch.setattr("asediff.folders.Path.mkdir", killed)
-        folder.write("c.txt", b"c")
+        with pytest.raises(KeyboardInterrupt):
+            folder.write("c.txt", b"c")
     assert "c.txt" in json.loads((results / MARKER).read_text())["files"]
     assert not (results / "c.txt").exists()
 
@@ -199,13 +200,13 @@ def test_a_folder_killed_before_its_first_file_counts_as_empty(tmp_path):
 
 
 def test_a_new_folder_vanishes_when_nothing_comes_of_it(tmp_path):
-    with (
-        pytest.raises(RuntimeError),
-        ResultFolder.made(tmp_path / "a/b", "fit") as folder,
-        folder.staged() as stage,
-    ):
-        (stage / "x").write_text("x")
-        raise RuntimeError
+    def fail() -> None:
+        with ResultFolder.made(tmp_path / "a/b", "fit") as folder, folder.staged() as stage:
+            (stage / "x").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert listing(tmp_path) == []
     (tmp_path / "mine").mkdir()
     with ResultFolder.made(tmp_path / "mine", "fit"):
@@ -215,13 +216,14 @@ def test_a_new_folder_vanishes_when_nothing_comes_of_it(tmp_path):
 
 def test_staged_files_move_together_or_not_at_all(results):
     (results / "theirs.txt").write_text("words")
-    with (
-        ResultFolder.existing(results, "fit") as folder,
-        pytest.raises(FolderError, match=r"theirs\.txt: exists, and asediff did not write it"),
-        folder.staged() as stage,
-    ):
-        (stage / "a.txt").write_text("new")
-        (stage / "theirs.txt").write_text("mine")
+
+    def write_both() -> None:
+        with ResultFolder.existing(results, "fit") as folder, folder.staged() as stage:
+            (stage / "a.txt").write_text("new")
+            (stage / "theirs.txt").write_text("mine")
+
+    with pytest.raises(FolderError, match=r"theirs\.txt: exists, and asediff did not write it"):
+        write_both()
     assert (results / "a.txt").read_text() == "a"
     assert (results / "theirs.txt").read_text() == "words"
     with ResultFolder.existing(results, "fit") as folder, folder.staged() as stage:
