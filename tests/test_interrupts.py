@@ -127,7 +127,7 @@ def test_a_stopped_fit_leaves_nothing_and_goes_on_to_the_same_bits(folder, whole
 
 
 def test_a_compiled_loop_of_hours_hears_a_signal(folder):
-    endless = [*TORCH, "--set", "validation={kind: torch, steps: 50_000_000, save_every: 5_000_000}"]
+    endless = [*TORCH, "--set", "validation={kind: torch, steps: 50000000, save_every: 5000000}"]
     # after the equilibration and the four epochs of the fit, the equilibration and the run of the validation
     process = start(["fit", "g.csv", *endless, "-o", "result"], folder, stage="asediff.fused_cpu:cpu.rollout@7!")
     wait_until_reached(process, folder)
