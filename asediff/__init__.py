@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from asediff import lattices
     from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
     from asediff.calculator import AsediffCalculator
+    from asediff.chain import Chain
     from asediff.curves import read_curve
     from asediff.engines import DiluteEngine, Engine, LammpsEngine, TorchEngine
     from asediff.fitting import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
     from asediff.losses import L2, JensenShannon, ShellL2, WeightedL2
     from asediff.measurement import Deviation, Measurement
-    from asediff.observables import RDF, Observable, Pressure
+    from asediff.observables import ADF, RDF, VACF, Observable, Pressure, StructureFactor
     from asediff.potentials import (
         ForceShifted,
         LennardJones,
@@ -51,15 +52,18 @@ if TYPE_CHECKING:
     from asediff.verify import VerifyReport, verify_export
 
 __all__ = [
+    "ADF",
     "IBI",
     "IHNC",
     "IMC",
     "L2",
     "RDF",
+    "VACF",
     "Adjoint",
     "AsediffCalculator",
     "BacksolveAdjoint",
     "BoltzmannPretraining",
+    "Chain",
     "CheckpointAdjoint",
     "Deviation",
     "DiffSim",
@@ -92,6 +96,7 @@ __all__ = [
     "ShellL2",
     "Shifted",
     "StatePoint",
+    "StructureFactor",
     "Switched",
     "System",
     "TabulatedRadial",
@@ -120,6 +125,7 @@ __getattr__, __dir__ = lazy(
     {
         "asediff.adjoints": "Adjoint BacksolveAdjoint CheckpointAdjoint DirectAdjoint ReversibleAdjoint",
         "asediff.calculator": "AsediffCalculator",
+        "asediff.chain": "Chain",
         "asediff.curves": "read_curve",
         "asediff.engines": "DiluteEngine Engine LammpsEngine TorchEngine",
         "asediff.fitting": "IBI IHNC IMC BoltzmannPretraining DiffSim FitResult GaussNewton RelativeEntropy "
@@ -127,7 +133,7 @@ __getattr__, __dir__ = lazy(
         "asediff.integrators": "Integrator Langevin NoseHooverChain VelocityVerlet",
         "asediff.losses": "L2 JensenShannon ShellL2 WeightedL2",
         "asediff.measurement": "Deviation Measurement",
-        "asediff.observables": "RDF Observable Pressure",
+        "asediff.observables": "ADF RDF VACF Observable Pressure StructureFactor",
         "asediff.potentials": "ForceShifted LennardJones ModifiedMorse NeuralRadial PairPotential Potential Radial "
         "Repulsion Shifted Switched TabulatedRadial TemperatureDependent Truncated load_potential save_potential",
         "asediff.simulate": "InstabilityError simulate",

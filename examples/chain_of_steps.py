@@ -6,8 +6,7 @@ gives the derivative of the final population with respect to the field of every 
 
 import torch
 
-from asediff.adjoints import CheckpointAdjoint
-from asediff.chain import Chain
+from asediff import Chain, CheckpointAdjoint
 
 
 class Pulse(Chain):
