@@ -62,8 +62,9 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see this module)."""
     for stream in (sys.stdout, sys.stderr):
-        # a name or a unit that the terminal cannot show is no reason to stop
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if hasattr(stream, "reconfigure"):
+            # a name or a unit that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     with stopping() as stop:
         try:
             options = parser().parse_args(arguments)

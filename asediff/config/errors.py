@@ -9,6 +9,10 @@ from contextlib import contextmanager
 class ConfigError(ValueError):
     """A configuration that cannot be used; one line with the path, the value, the reason and the remedy."""
 
+    def __init__(self, message: str) -> None:
+        # values may hold line breaks
+        super().__init__(" ".join(message.split()))
+
 
 @contextmanager
 def at(path: str) -> Iterator[None]:
