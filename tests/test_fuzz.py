@@ -17,6 +17,8 @@ from asediff.config import Config, override, parse, plan, read_yaml, resolve, to
 from asediff.curves import read_curve
 from asediff.fitting import FitJob
 from asediff.fitting.api import CHECKPOINT
+from asediff.fitting.result import KIND
+from asediff.folders import ResultFolder
 
 MORE = int(os.environ.get("ASEDIFF_FUZZ", "0"))
 
@@ -266,8 +268,9 @@ def job(folder, *, resume):
 def checkpoint(tmp_path_factory):
     """A folder with a checkpoint, its bytes, and what it holds."""
     path = tmp_path_factory.mktemp("checkpoint")
-    job(path, resume=False).save_checkpoint(epoch=1, mean=[torch.zeros(3)])
-    return path, (path / CHECKPOINT).read_bytes(), torch.load(path / CHECKPOINT, weights_only=True)
+    with ResultFolder.opened(path, KIND) as folder:
+        job(folder, resume=False).save_checkpoint(epoch=1, mean=[torch.zeros(3)])
+        yield folder, (path / CHECKPOINT).read_bytes(), torch.load(path / CHECKPOINT, weights_only=True)
 
 
 class TestCheckpoints:
@@ -278,7 +281,7 @@ class TestCheckpoints:
     @example(b"\x80\x02}q\x00.")
     def test_any_bytes(self, checkpoint, data):
         folder, _, _ = checkpoint
-        (folder / CHECKPOINT).write_bytes(data)
+        (folder.path / CHECKPOINT).write_bytes(data)
         outcome(job(folder, resume=True).load_checkpoint)
 
     @examples(100)
@@ -287,7 +290,7 @@ class TestCheckpoints:
         folder, sound, _ = checkpoint
         start, end = start % len(sound), end % len(sound)
         damaged = sound[:end] if start > end else sound[:start] + patch + sound[start + len(patch) :]
-        (folder / CHECKPOINT).write_bytes(damaged)
+        (folder.path / CHECKPOINT).write_bytes(damaged)
         outcome(job(folder, resume=True).load_checkpoint)
 
     @examples(150)
@@ -301,10 +304,10 @@ class TestCheckpoints:
                 state.pop(key, None)
             else:
                 state[key] = data.draw(VALUES)
-        torch.save(state, folder / CHECKPOINT)
+        torch.save(state, folder.path / CHECKPOINT)
         outcome(job(folder, resume=True).load_checkpoint)
 
     def test_a_sound_one_is_read(self, checkpoint):
         folder, sound, _ = checkpoint
-        (folder / CHECKPOINT).write_bytes(sound)
+        (folder.path / CHECKPOINT).write_bytes(sound)
         assert job(folder, resume=True).load_checkpoint()["epoch"] == 1

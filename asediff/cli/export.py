@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asediff.cli.common import add_thermal, say, structure, thermal_energy, time_unit
+from asediff.cli.common import add_thermal, check_inputs, check_timestep, say, structure, thermal_energy, time_unit
 from asediff.cli.output import named_by_output
+from asediff.config.errors import ConfigError
 
 KIND = "export"
 
@@ -34,24 +35,25 @@ def add_parser(commands: Any) -> None:
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand; returns 1 if LAMMPS disagrees with asediff."""
-    from asediff.config import ConfigError
+    from asediff.folders import ResultFolder
+
+    kT = thermal_energy(options)
+    check_timestep(options)
+    if options.frames < 10:
+        raise ConfigError(f"--frames {options.frames}: too few for a verdict; give at least 10")
+    check_inputs(options)
+    folder = Path(options.output)
+    with named_by_output():
+        ResultFolder.refuse(folder, KIND, overwrite=options.overwrite)
+
     from asediff.engines import TorchEngine
     from asediff.export import export_lammps, verified
-    from asediff.folders import ResultFolder
     from asediff.lammps import LammpsRun, find_lmp
     from asediff.lammps_files import check_system
     from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.targets import StatePoint
 
-    kT = thermal_energy(options)
-    if not options.timestep > 0:
-        raise ConfigError(f"--timestep {options.timestep:g}: not a time; give a number above zero")
-    if options.frames < 10:
-        raise ConfigError(f"--frames {options.frames}: too few for a verdict; give at least 10")
-    folder = Path(options.output)
-    with named_by_output():
-        ResultFolder.refuse(folder, KIND, overwrite=options.overwrite)
     potential = load_potential(options.potential)
     _, system = structure(options.structure)
     check_box(system.cell, system.pbc, potential.cutoff)

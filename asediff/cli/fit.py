@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asediff._files import check_file
 from asediff.cli.common import Interrupted, add_thermal, is_terminal, say
 from asediff.cli.output import named_by_output
+from asediff.config.errors import ConfigError
 
 if TYPE_CHECKING:
-    from asediff.config import Config
+    from asediff.config.models import Config
     from asediff.pipeline import Outcome
 
 CONFIG = "config.yaml"
@@ -64,8 +66,6 @@ def add_parser(commands: Any) -> None:
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand; returns 1 if LAMMPS disagrees with asediff on the exported table."""
-    from asediff.config import ConfigError
-
     if options.input is None and not (options.resume and options.output):
         raise ConfigError("input: missing; give a g(r) in two columns, a .yaml, or --resume with --output FOLDER")
     if options.resume and options.overwrite:
@@ -73,8 +73,12 @@ def handle(options: argparse.Namespace) -> int:
     folder = Path(options.output) if options.output else Path(f"{Path(options.input).stem}_fit")
     if options.input is None or (options.resume and (folder / CONFIG).is_file()):
         return _finish(None, Path(), folder, options)
+    check_file(options.input, "a g(r) in two columns or a configuration (.yaml)")
     try:
         config, base = configuration(options)
+        from asediff.config.resolve import resolve
+
+        resolve(config, base)  # what curves and numbers can tell is told before torch is imported
         return _finish(config, base, folder, options)
     except ConfigError as error:
         if is_configuration(options.input):
@@ -88,7 +92,7 @@ def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
     Raises:
         ConfigError: it cannot be used.
     """
-    from asediff.config import ConfigError, override, parse, read_yaml
+    from asediff.config.load import override, parse, read_yaml
 
     path = Path(options.input)
     if is_configuration(path):
@@ -105,7 +109,8 @@ def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
         if value <= 0:
             flag = "--" + name
             raise ConfigError(f"{flag} {value:g}: nothing moves at such a temperature; give a number above zero")
-        for k, point in enumerate(data.get("state_points") or []):
+        points = data.get("state_points")
+        for k, point in enumerate(points if isinstance(points, list) else []):
             if isinstance(point, dict):
                 for other in THERMAL.values():
                     point.pop(other, None)
@@ -124,7 +129,7 @@ def _in_options(message: str) -> str:
         message = message.removeprefix(prefix)
     if message.startswith("state_points[0]: temperature_K, kT: neither"):
         return "--temperature: missing; give the temperature in kelvin, or --kT"
-    for name, path in SHORTCUTS.items():
+    for name, path in (SHORTCUTS | {name: f"state_points[0].{key}" for name, key in THERMAL.items()}).items():
         if message.startswith(f"{path}:"):
             return f"--{name.replace('_', '-')}{message.removeprefix(path)}"
     return message
@@ -155,15 +160,12 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
 
 def tell(outcome: Outcome) -> None:
     """Print what the fit found and where everything is."""
-    from asediff.report import deviation_rows
+    from asediff.report import deviation_rows, told
 
     evidence = outcome.evidence
     for k in range(len(evidence.result.state_points)):
         for row in deviation_rows(evidence, k):
-            say(
-                f"{row['state']} {row['target']} in {row['run']}: mean |dg| {row['inside']:.4f} outside the core "
-                f"(noise {row['noise']:.4f}), D {row['structural']:.3g}, first peak {row['peak_error']:+.1f} %"
-            )
+            say(told(row))
     for report in evidence.verification:
         say(str(report))
     for note in evidence.result.notes:

@@ -7,8 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asediff.cli.common import Interrupted, say
+from asediff._files import check_file
+from asediff.cli.common import POTENTIAL, Interrupted, check_seed, say
 from asediff.cli.output import named_by_output
+from asediff.config.errors import ConfigError
 
 if TYPE_CHECKING:
     from asediff.engines import Engine
@@ -41,15 +43,15 @@ def add_parser(commands: Any) -> None:
 
 def handle(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from asediff.config import ConfigError, override, parse, plan, read_yaml, resolve
-    from asediff.config.build import engine_arguments
-    from asediff.engines import LammpsEngine, TorchEngine
-    from asediff.fitting.api import check_target_names
-    from asediff.folders import ResultFolder
-
     path, potential_file = Path(options.config), Path(options.potential)
-    if not potential_file.is_file():
-        raise ConfigError(f"potential {potential_file}: no such file; give the potential.pt of a fit")
+    check_seed(options.seed)
+    try:
+        check_file(potential_file, POTENTIAL)
+    except ValueError as error:
+        raise ConfigError(f"potential {error}") from None
+    from asediff.config.load import override, parse, read_yaml
+    from asediff.config.resolve import resolve
+
     data = override(read_yaml(path), options.assignments)
     data["potential"] = {"file": str(potential_file.resolve())}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
@@ -58,7 +60,14 @@ def handle(options: argparse.Namespace) -> int:
         data["validation"] = {key: value for key, value in data["validation"].items() if key in kept}
     if options.steps is not None:
         data["validation"]["steps"] = options.steps
-    prepared = plan(resolve(parse(data, str(path)), path.parent), path.parent)
+    config = resolve(parse(data, str(path)), path.parent)
+
+    from asediff.config.build import engine_arguments, plan
+    from asediff.engines import LammpsEngine, TorchEngine
+    from asediff.fitting.api import check_target_names
+    from asediff.folders import ResultFolder
+
+    prepared = plan(config, path.parent)
     arguments, points = engine_arguments(prepared.config), prepared.plain_points
     lammps = options.engine == "lammps"
     engine = LammpsEngine(**arguments, units=prepared.config.units) if lammps else TorchEngine(**arguments)
@@ -94,11 +103,7 @@ def _run(
 
 def _tell(point: StatePoint, measurement: Measurement) -> None:
     for target, found in zip(point.targets, measurement.deviations(point), strict=True):
-        say(
-            f"{point.name} {target.name}: mean |dg| {found.mean:.4f} (noise {found.mean_error:.4f}), max "
-            f"{found.largest:.3f}, D {found.structural:.4g} (noise {found.structural_noise:.2g}), first peak "
-            f"{100 * found.peak:+.1f} %"
-        )
+        say(f"{point.name} {target.name}: {found.text(target.observable.ordinate)}")
     say(
         f"{point.name}: pressure {measurement.pressure:.5g} ± {measurement.pressure_error:.2g}, kT {measurement.kT:.5g}"
     )
