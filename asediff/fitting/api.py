@@ -26,6 +26,11 @@ from asediff.targets import StatePoint
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_FORMAT = 3
 """Counts changes of what checkpoints hold."""
+CONTENTS = {
+    "conditions": list, "potential": dict, "n_knots": int, "history": list, "notes": list, "md_steps": int,
+    "seconds": float, "seed": int,
+}  # fmt: skip
+"""What every checkpoint holds, besides what its method adds."""
 
 
 class Method(ABC):
@@ -114,9 +119,10 @@ class FitJob:
         path = self.folder.path / CHECKPOINT
         state = decoded(path)
         anew = "start anew in another folder"
-        if state is None or (state.get("format") == CHECKPOINT_FORMAT and "conditions" not in state):
+        ours = state is not None and state.get("format") == CHECKPOINT_FORMAT
+        if state is None or (ours and not all(isinstance(state.get(name), kind) for name, kind in CONTENTS.items())):
             raise ValueError(f"resume: {path} is cut short, damaged or no checkpoint of asediff; {anew}")
-        if state.get("format") != CHECKPOINT_FORMAT:
+        if not ours:
             raise ValueError(f"resume: {path} was written by another version of asediff; {anew}")
         if state["seed"] != self.seed:
             raise ValueError(f"seed: {self.seed} differs from {state['seed']} of {path}; resume with the same seed")
