@@ -140,3 +140,15 @@ def test_the_table_of_a_plan_is_that_of_the_configuration(folder):
     used = prepared.method.prepare(None, prepared.state_points)
     assert used.cutoff == pytest.approx(prepared.config.potential.cutoff, rel=1e-11)
     assert torch.isfinite(used.radial().values).all()
+
+
+@pytest.mark.parametrize("kind", ["imc", "gauss_newton", "ihnc"])
+def test_a_section_without_its_kind_is_that_of_the_default(kind):
+    left_out = parse(single(kind)).method
+    for name in ("engine", "regularization"):
+        given = parse(override(single(kind), [f"method.{name}={{}}"])).method
+        assert getattr(given, name) == getattr(left_out, name)
+
+
+def test_the_update_without_its_kind_is_that_of_the_default():
+    assert parse(override(single(), ["method.update={}"])).method.update == parse(single()).method.update

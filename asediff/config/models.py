@@ -172,7 +172,7 @@ _DEFAULT_KINDS: dict[str, Any] = {
         "gradient": {"kind": "checkpoint"},
         "engine": {"kind": "torch"},
         "update": {"kind": "safe"},
-        "regularization": {"kind": "tikhonov"},
+        "regularization": {"kind": "smoothness"},
     },
     "validation": {"kind": "lammps"},
     "potential": {"radial": {"kind": "neural"}, "truncation": {"kind": "switched"}},
