@@ -196,7 +196,8 @@ def test_a_file_that_is_no_settings_file_is_one_line(tmp_path, capsys, content, 
 
 def test_a_folder_or_a_missing_or_forbidden_file_is_one_line(tmp_path, capsys):
     assert refused(tmp_path, capsys) == f"{tmp_path}: is a folder; give VOTCA's settings file"
-    assert refused(tmp_path / "none.xml", capsys) == f"{tmp_path / 'none.xml'}: no such file; give VOTCA's settings file"
+    missing = tmp_path / "none.xml"
+    assert refused(missing, capsys) == f"{missing}: no such file; give VOTCA's settings file"
     path = settings(tmp_path)
     path.chmod(0)
     try:
