@@ -135,6 +135,7 @@ class LammpsEngine(LammpsRun, TrajectoryEngine):
     def check(self, state_points: Sequence[StatePoint]) -> None:
         """See `Engine.check`."""
         find_lmp()
+        self.input_file()
         for point in state_points:
             check_system(point.system)
 

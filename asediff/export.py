@@ -11,7 +11,7 @@ import torch
 
 from asediff.engines import TrajectoryEngine
 from asediff.files import check_names, file_name
-from asediff.lammps import LammpsRun, find_lmp, lammps_input, read_trajectory, run_lammps, tables_of_system
+from asediff.lammps import LammpsRun, find_lmp, read_trajectory, run_lammps, tables_of_system
 from asediff.lammps_files import Box, check_system, read_dump, species_of, write_data
 from asediff.lammps_units import LammpsUnits
 from asediff.potentials.pair import PairPotential, check_pairwise
@@ -96,8 +96,7 @@ def export_lammps(
         "dump": "cg.dump",
     }
     input_file = folder / INPUT
-    source = Path(run.input) if Path(run.input).is_file() else lammps_input(run.input)
-    input_file.write_text(_filled_in(source.read_text(), values))
+    input_file.write_text(_filled_in(run.input_file().read_text(), values))
     return Exported(folder, table, folder / DATA, input_file, box)
 
 
@@ -139,6 +138,7 @@ class ExportedEngine(TrajectoryEngine):
     def check(self, state_points: Sequence[StatePoint]) -> None:
         """See `Engine.check`; names that would share a folder are refused, too."""
         find_lmp()
+        self.settings.input_file()
         check_names("state_points", [point.name for point in state_points])
         for point in state_points:
             check_system(point.system)

@@ -31,6 +31,11 @@ Variable = str | int | float | Path | Sequence[str]
 class LammpsError(RuntimeError):
     """LAMMPS is missing, stopped with an error or ran out of time; the message ends with its last output."""
 
+    @property
+    def reason(self) -> str:
+        """The first line, without the place of the log: for where that is not kept."""
+        return str(self).splitlines()[0].partition("; the end of ")[0]
+
 
 def find_lmp() -> str:
     """Path of the `lmp` program: beside the running Python first, then on PATH.
@@ -244,7 +249,7 @@ class LammpsRun:
 
     def __post_init__(self) -> None:
         LammpsUnits.named(self.units)
-        least = {"timestep": 0.0, "tdamp": 0.0, "skin": 0.0}
+        least = {"timestep": 0.0, "tdamp": 0.0, "skin": 0.0, "timeout": 0.0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not value > bound:
@@ -256,6 +261,14 @@ class LammpsRun:
             raise ValueError(
                 f"steps: {self.steps} is less than save_every = {self.save_every}; no frame would be saved"
             )
+
+    def input_file(self) -> Path:
+        """Path of the input file.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return Path(self.input) if Path(self.input).is_file() else lammps_input(self.input)
 
     def record(
         self,
@@ -327,8 +340,9 @@ class LammpsRun:
             "skin": 0.1 * table.cutoff if self.skin is None else self.skin,
             "dump": "cg.dump",
         }
-        path = Path(self.input) if Path(self.input).is_file() else lammps_input(self.input)
-        log = run_lammps(path, variables, folder, threads=self.threads, timeout=self.timeout, children=children)
+        log = run_lammps(
+            self.input_file(), variables, folder, threads=self.threads, timeout=self.timeout, children=children
+        )
         return read_trajectory(read_dump(folder / "cg.dump"), log, system, box, self.units, self.timestep)
 
 

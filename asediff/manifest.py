@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from asediff.files import writing
 from asediff.locks import LOCK
 
 MARKER = ".asediff"
@@ -106,11 +106,10 @@ def is_temporary(name: str, tokens: set[str]) -> bool:
 
 def is_blank(path: Path) -> bool:
     """Whether nothing is at a path but, perhaps, an empty folder or the traces of a start that was killed."""
-    if not os.path.lexists(path):
-        return True
-    if not path.is_dir():
-        return False
-    names = [entry.name for entry in path.iterdir()]
+    with writing(path):
+        if not path.is_dir():
+            return not path.exists() and not path.is_symlink()
+        names = [entry.name for entry in path.iterdir()]
     return not names or (LOCK in names and all(n == LOCK or (n[0] == "." and n.endswith(".part")) for n in names))
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asediff.files import writing
 from asediff.fitting.api import Method
 from asediff.fitting.result import FitResult
 from asediff.folders import ResultFolder
@@ -73,9 +72,8 @@ class Parts:
 
     def _put(self, stage: Path, name: str, **content: Any) -> None:
         path = stage / FOLDER / f"{name}.pt"
-        with writing(path):
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(encoded({"key": self.key, **content}))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded({"key": self.key, **content}))
 
     def fit(self, method: Method, state_points: Sequence[StatePoint], seed: int) -> FitResult | None:
         """The finished fit, if there is one."""
@@ -121,9 +119,8 @@ class Parts:
         if frames:
             assert measured.trajectory is not None
             path = stage / FOLDER / f"{name}{FRAMES}"
-            with writing(path):
-                path.parent.mkdir(exist_ok=True)
-                measured.trajectory.save(path)
+            path.parent.mkdir(exist_ok=True)
+            measured.trajectory.save(path)
         self._put(
             stage,
             name,

@@ -17,13 +17,13 @@ from asediff.config.load import parse, read_yaml, to_yaml
 from asediff.config.models import Config
 from asediff.config.resolve import resolve
 from asediff.export import DATA, INPUT, TABLE, verified
-from asediff.files import file_name
+from asediff.files import file_name, writing
 from asediff.fitting.api import CHECKPOINT, fit_in, validation_seed
 from asediff.fitting.histograms import FrameStatistics
 from asediff.fitting.result import KIND, FitResult
 from asediff.fitting.samples import Sample
 from asediff.folders import ResultFolder
-from asediff.lammps import find_lmp
+from asediff.lammps import LammpsError, find_lmp
 from asediff.manifest import MARKER, FolderError
 from asediff.measurement import Measurement
 from asediff.parts import FIT, IndependentRun, Parts, digest, parameters
@@ -91,8 +91,10 @@ def prepare(
         InUseError: another process uses the folder.
         FileError: the folder cannot be written to.
     """
-    if resume and (folder / CONFIG).is_file():
-        if not (folder / MARKER).is_file():
+    with writing(folder):
+        begun, marked = (folder / CONFIG).is_file(), (folder / MARKER).is_file()
+    if resume and begun:
+        if not marked:
             raise FolderError(
                 f"{folder}: was not written by this version of asediff (no {MARKER} in it); start anew: "
                 f"asediff fit {folder / CONFIG} --output ANOTHER"
@@ -101,7 +103,7 @@ def prepare(
             yield Prepared(reopened(folder), results)
         return
     # A start that was killed before its configuration was there has left nothing of worth.
-    overwrite = overwrite or ((folder / MARKER).is_file() and not (folder / CONFIG).is_file())
+    overwrite = overwrite or (marked and not begun)
     ResultFolder.refuse(folder, KIND, overwrite=overwrite)
     if config is None:
         raise FolderError(f"{folder}: holds no fit to resume; give the input as well")
@@ -282,11 +284,21 @@ class Chain:
         with self.folder.staged() as stage:
             engine = lammps_engine(self.plan.config, stage / EXPORT)
             seed = validation_seed(self.result.seed + 1, k)
-            measured = engine.measure(self.result.potential, point, seed=seed)
+            try:
+                measured = engine.measure(self.result.potential, point, seed=seed)
+            except LammpsError as error:
+                self._keep_log(engine.folder_of(point).relative_to(stage).as_posix(), stage)
+                raise LammpsError(str(error).replace(str(stage), str(self.folder.path))) from None
             run = IndependentRun(measured, time.perf_counter() - began)
             self.parts.put_run(stage, name, run, frames=True)
             self.result.write(stage, {**self.done, "lammps": [*self.done["lammps"], point.name]})
         return run
+
+    def _keep_log(self, folder: str, stage: Path) -> None:
+        """The log of a run that failed goes where it would be after one that did not."""
+        name = f"{folder}/log.lammps"
+        if (stage / name).is_file():
+            self.folder.write(name, (stage / name).read_bytes())
 
     def _verified(self, k: int, run: IndependentRun) -> VerifyReport:
         """LAMMPS compared with asediff on frames of its run."""
@@ -295,7 +307,10 @@ class Chain:
         table = lammps_engine(self.plan.config, folder / EXPORT).folder_of(point) / TABLE
         frames, count = run.measurement.trajectory, self.plan.config.export.frames
         with self.folder.scratch() as scratch:
-            return verified(table, self.result.potential, point, frames, count, workdir=scratch)
+            try:
+                return verified(table, self.result.potential, point, frames, count, workdir=scratch)
+            except LammpsError as error:
+                raise LammpsError(error.reason) from None
 
 
 def title_of(points: Sequence[StatePoint]) -> str:

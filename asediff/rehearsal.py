@@ -122,8 +122,7 @@ def rehearse(plan: Plan, folder: Path) -> None:
                 timeout=PATIENCE,
             )
         except LammpsError as error:
-            reason = str(error).splitlines()[0].rpartition("; the end of")[0] or str(error).splitlines()[0]
             raise ConfigError(
-                f"state_points[{k}]: LAMMPS cannot run the export at this density and temperature ({reason}); correct "
-                "the state point, the cutoff or validation"
+                f"state_points[{k}]: LAMMPS cannot run the export at this density and temperature ({error.reason}); "
+                "correct the state point, the cutoff or validation"
             ) from None

@@ -48,7 +48,7 @@ def handle(options: argparse.Namespace) -> int:
 
     from asediff.engines import TorchEngine
     from asediff.export import export_lammps, verified
-    from asediff.lammps import LammpsRun, find_lmp
+    from asediff.lammps import LammpsError, LammpsRun, find_lmp
     from asediff.lammps_files import check_system
     from asediff.neighbors import check_box
     from asediff.potentials import load_potential
@@ -67,7 +67,10 @@ def handle(options: argparse.Namespace) -> int:
         frames = engine.run(potential, point, seed=0)
         with results.staged() as stage, results.scratch() as scratch:
             files = export_lammps(potential, point, stage, settings, refine=options.refine)
-            report = verified(files.table, potential, point, frames, options.frames, workdir=scratch)
+            try:
+                report = verified(files.table, potential, point, frames, options.frames, workdir=scratch)
+            except LammpsError as error:
+                raise LammpsError(error.reason) from None
             results.clear()
     say(str(report.at(folder / files.table.name)))
     say(f"wrote {folder}; run it with: cd {folder} && lmp -in {files.input.name}")

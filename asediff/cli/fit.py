@@ -150,10 +150,13 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
             outcome = run_fit(prepared, resume=options.resume, progress=is_terminal() and not options.quiet, say=say)
         except KeyboardInterrupt:
             raise Interrupted(what_is_kept(folder)) from None
+        except BrokenPipeError:
+            raise
         except (LammpsError, OSError, ValueError) as error:
-            if not finished_fit(folder):
+            # what is wrong with the fit itself is not mended by going on with it; a full disk is
+            if not (finished_fit(folder) or isinstance(error, OSError)):
                 raise
-            raise ValueError(f"{str(error).splitlines()[0]}; {what_is_kept(folder)}") from error
+            raise ValueError(f"{str(error).splitlines()[0].rstrip(':')}; {what_is_kept(folder)}") from error
         tell(outcome)
     return 0 if outcome.verified else 1
 

@@ -225,7 +225,7 @@ def fit_in(
         measurements=measurements,
         md_steps=job.md_steps,
         wall_seconds=seconds,
-        validation_seconds=time.perf_counter() - begin,
+        validation_seconds=time.perf_counter() - begin if measurements else 0.0,
         seed=seed,
         stopped=stopped,
         notes=job.notes,

@@ -81,7 +81,8 @@ def build_potential(description: dict[str, Any]) -> PairPotential:
     try:
         return _built(description)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{type(error).__name__}: {reason}") from error
 
 
 def _built(description: dict[str, Any]) -> PairPotential:
@@ -128,7 +129,7 @@ def load_potential(path: str | Path) -> PairPotential:
         return build_potential(description)
     except ValueError as error:
         raise ValueError(
-            f"path: {path} is not a potential that can be used ({error}); save it again with this version"
+            f"path: {path} is no potential that this version can use ({error}); give a file that it has written"
         ) from error
 
 
