@@ -131,13 +131,14 @@ class ResultFolder:
 
     def _tidy(self, tokens: set[str]) -> None:
         """Remove what interrupted processes have left."""
-        for entry in list(self.path.iterdir()):
-            if not is_temporary(entry.name, tokens):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        with writing(self.path):
+            for entry in list(self.path.iterdir()):
+                if not is_temporary(entry.name, tokens):
+                    continue
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
     def _temporary(self, name: str) -> Path:
         return self.path / self.manifest.temporary(next(self._counter), name)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -202,3 +203,18 @@ def test_two_fits_in_one_folder_and_an_overwriting_one_are_refused_by_the_name_o
     process.join()
     assert run(["fit", "--resume", "-o", "result"], folder)[0] == 0
     assert_same(folder / "result", whole["torch"])
+
+
+def test_a_result_killed_while_it_is_replaced_is_made_by_the_same_command(folder, whole):
+    shutil.copytree(whole["torch"], folder / "result")
+    process = start(["fit", "g.csv", *TORCH, "-o", "result", "--overwrite"], folder, stage="asediff.pipeline:to_yaml")
+    wait_until_reached(process, folder)
+    process.kill()
+    process.join()
+    assert not (folder / "result/config.yaml").exists()
+    code, _, told = run(["fit", "--resume", "-o", "result"], folder)
+    assert code == 2
+    assert "--output result: holds no fit to resume; give the input as well" in told
+    assert run(["fit", "g.csv", *TORCH, "-o", "result"], folder)[0] == 0
+    assert_same(folder / "result", whole["torch"])
+    assert leftovers(folder) == []

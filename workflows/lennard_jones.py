@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -114,8 +116,9 @@ def main() -> None:
     print(result.summary())
     for name, value in figures.items():
         print(f"{name:22s} {value:.5g}")
-    result.save(arguments.output)
-    (arguments.output / "potential.pt").unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        result.write(Path(folder))
+        shutil.copytree(folder, arguments.output, ignore=shutil.ignore_patterns("*.pt"), dirs_exist_ok=True)
     (arguments.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 

@@ -148,6 +148,7 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
         say(f"results go to {folder}")
         try:
             outcome = run_fit(prepared, resume=options.resume, progress=is_terminal() and not options.quiet, say=say)
+            tell(outcome)
         except KeyboardInterrupt:
             raise Interrupted(what_is_kept(folder)) from None
         except BrokenPipeError:
@@ -157,7 +158,6 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
             if not (finished_fit(folder) or isinstance(error, OSError)):
                 raise
             raise ValueError(f"{str(error).splitlines()[0].rstrip(':')}; {what_is_kept(folder)}") from error
-        tell(outcome)
     return 0 if outcome.verified else 1
 
 
