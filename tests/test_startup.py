@@ -55,6 +55,7 @@ def test_help_imports_nothing_heavy(arguments):
         ["fit", "g.txt", "--epochs", "many"],
         ["fit", "none.csv", "--temperature", "300"],
         ["fit", "none.yaml"],
+        ["fit", "g.txt", "--temperature", "300", "-o", "."],
         ["fit", "broken.yaml"],
         ["fit", "misspelt.yaml"],
         ["fit", "sound.yaml", "--set", "method.epoch=3"],

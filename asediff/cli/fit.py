@@ -73,6 +73,7 @@ def handle(options: argparse.Namespace) -> int:
     folder = Path(options.output) if options.output else Path(f"{Path(options.input).stem}_fit")
     if options.input is None or (options.resume and (folder / CONFIG).is_file()):
         return _finish(None, Path(), folder, options)
+    _check_folder(folder, overwrite=options.overwrite)
     check_file(options.input, "a g(r) in two columns or a configuration (.yaml)")
     try:
         config, base = configuration(options)
@@ -84,6 +85,18 @@ def handle(options: argparse.Namespace) -> int:
         if is_configuration(options.input):
             raise
         raise ConfigError(_in_options(str(error))) from error
+
+
+def _check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse, before anything heavy is imported, a result folder that `prepare` would refuse."""
+    from asediff.files import writing
+    from asediff.folders import ResultFolder
+    from asediff.manifest import MARKER
+
+    with named_by_output():
+        with writing(folder):
+            killed = (folder / MARKER).is_file() and not (folder / CONFIG).is_file()
+        ResultFolder.refuse(folder, "fit", overwrite=overwrite or killed)
 
 
 def configuration(options: argparse.Namespace) -> tuple[Config, Path]:
