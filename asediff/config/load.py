@@ -101,8 +101,8 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
         return f"{path}: {_shown(value)} is not offered; choose {context['expected']}"
     if kind == "model_type":
         return f"{path}: {_shown(value)} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
-    if kind == "string_pattern_mismatch" and "/" in str(value):
-        return f"{path}: {value!r} is not accepted, for it names files; leave out the slash"
+    if kind == "string_pattern_mismatch":
+        return f"{path}: {value!r} is no name in one line; leave out what cannot be printed"
     if kind == "too_short" and not value:
         return f"{path}: empty; give at least {context['min_length']}"
     reason = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")

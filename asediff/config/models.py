@@ -23,8 +23,8 @@ from asediff.config.sections import (
     TruncationSettings,
 )
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]+$")]
-"""Becomes a part of file names."""
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+"""In one line; file names are made of it by `asediff.files.file_name`."""
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Fractions = dict[str, Annotated[float, Field(ge=0, le=1)]]
 
