@@ -3,9 +3,9 @@
 import errno
 import json
 import os
-import sys
 import resource
 import shutil
+import sys
 
 import numpy as np
 import pytest
