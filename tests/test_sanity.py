@@ -119,9 +119,9 @@ def test_engines_are_made_before_the_fit(folder, engine, message):
         plan(resolve(parse(override(lj(), [engine])), folder), folder)
 
 
-@pytest.mark.parametrize("name", ["''", "a/b", "../x", '"a\\nb"', "x" * 101, '"a\\0"'])
+@pytest.mark.parametrize("name", ["''", '"a\\nb"', "x" * 101, '"a\\0"'])
 @pytest.mark.parametrize("key", ["state_points.0.name", "state_points.0.targets.0.name"])
-def test_names_that_cannot_be_part_of_a_file_name_are_refused(key, name):
+def test_names_that_are_no_line_of_text_are_refused(key, name):
     with pytest.raises(ConfigError, match=r"name: .* is not accepted"):
         parse(override(lj(), [f"{key}={name}"]))
 

@@ -102,7 +102,7 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
     if kind == "model_type":
         return f"{path}: {_shown(value)} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
     if kind == "string_pattern_mismatch":
-        return f"{path}: {value!r} is no name in one line; leave out what cannot be printed"
+        return f"{path}: {value!r} is not accepted as a name; leave out what cannot be printed in one line"
     if kind == "too_short" and not value:
         return f"{path}: empty; give at least {context['min_length']}"
     reason = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
