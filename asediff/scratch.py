@@ -14,14 +14,16 @@ from pathlib import Path
 from asediff.files import FileError
 from asediff.locks import LOCK, InUseError, Lock
 
-SCRATCH = "asediff-"
+SCRATCH = "asediff-scratch-"
+MARK = ".asediff.scratch"
+"""File that tells a temporary folder from one in which somebody keeps results, whatever both are called."""
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder of its own for temporary files, in the system's place for them.
 
-    Those that killed processes have left are removed, told by their locks.
+    Those that killed processes have left are removed, told by their mark and by their locks.
     """
     top = Path(tempfile.gettempdir())
     for entry in list(os.scandir(top)):
@@ -31,6 +33,7 @@ def scratch_folder() -> Iterator[Path]:
     lock = None
     try:
         lock = Lock(path, secrets.token_hex(8))
+        (path / MARK).touch()
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -41,7 +44,7 @@ def scratch_folder() -> Iterator[Path]:
 def _remove_abandoned(path: Path) -> None:
     # Somebody else's, in use, or being removed by another process: all are left alone.
     with contextlib.suppress(OSError, InUseError, FileError):
-        if path.stat().st_uid != os.getuid() or not (path / LOCK).is_file():
+        if path.stat().st_uid != os.getuid() or not ((path / LOCK).is_file() and (path / MARK).is_file()):
             return
         lock = Lock(path, secrets.token_hex(8))
         try:

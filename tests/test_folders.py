@@ -10,7 +10,7 @@ from asediff.files import FileError
 from asediff.folders import ResultFolder
 from asediff.locks import LOCK
 from asediff.manifest import MARKER, FolderError
-from asediff.scratch import SCRATCH, scratch_folder
+from asediff.scratch import MARK, SCRATCH, scratch_folder
 
 
 def listing(folder):
@@ -281,9 +281,16 @@ def test_scratch_folders_of_killed_processes_are_removed_and_those_in_use_are_no
         (folder / "x").write_text("x")
     owner = {"pid": 2**22 + 1, "host": os.uname().nodename, "started": "", "since": "", "command": "", "token": ""}
     (abandoned / LOCK).write_text(json.dumps(owner))
+    (abandoned / MARK).touch()
     (young / LOCK).write_text("")
+    # a fit that was killed, in a result folder that is called like a temporary one
+    results = tmp_path / f"{SCRATCH}water"
+    results.mkdir()
+    (results / LOCK).write_text(json.dumps(owner))
+    (results / "checkpoint.pt").write_text("hours of work")
     with scratch_folder() as outer, scratch_folder() as inner:
         assert outer.is_dir()
         assert inner.is_dir()
         assert not abandoned.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [foreign.name, young.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [foreign.name, results.name, young.name]
+    assert (results / "checkpoint.pt").read_text() == "hours of work"
