@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from asediff.neighbors import NeighborList, Neighbors
-from asediff.potentials.base import Potential, SumPotential
+from asediff.potentials.base import Potential, SumPotential, compiled_terms
 from asediff.potentials.fingerprint import Fingerprint
 from asediff.potentials.io import describe_potential
 from asediff.potentials.pair import PairPotential
@@ -226,11 +226,8 @@ def _described(potential: Potential) -> dict[str, Any]:
 @torch.no_grad()
 def _splines(potential: Potential, system: System, kT: Tensor | None) -> list[PairSpline] | None:
     """The tables of a sum of pair potentials, None for other potentials."""
-    pairs, others = potential.split()
-    if others:
-        return None
-    tables = [term.compiled(system, kT) for term in pairs]
-    return [table.to(dtype=system.dtype) for table in tables if table is not None]
+    tables, others = compiled_terms(potential, system, kT)
+    return None if others else [table.to(dtype=system.dtype) for table in tables]
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor
 from asediff.adjoints import Adjoint
 from asediff.chain import Chain, StrayedError, Tensors
 from asediff.neighbors import NeighborList, Neighbors
-from asediff.potentials.base import Potential
+from asediff.potentials.base import Potential, compiled_terms
 from asediff.splines import PairSpline
 from asediff.steppers import State, Stepper, check_rates
 from asediff.system import System
@@ -80,8 +80,7 @@ class _Term(ABC):
 def _terms(
     system: System, potential: Potential, kT: Tensor | None, skin: float | None, *, in_torch: bool
 ) -> list[_Term]:
-    pairs, others = potential.split()
-    splines = [spline for term in pairs if (spline := term.compiled(system, kT)) is not None]
+    splines, others = compiled_terms(potential, system, kT)
     compiled = not in_torch and system.device.type == "cpu" and system.dtype in (torch.float32, torch.float64)
     tables: list[_Term] = [(_KernelPairs if compiled else _TorchPairs)(system, spline, skin) for spline in splines]
     return [*tables, *(_Autograd(other, kT, skin) for other in others)]
@@ -166,6 +165,8 @@ class _Autograd(_Term):
                 cell=system.cell * scale[:, None, None],
             )
             energy = self.potential.energy(scaled, neighbors, self.kT)
+            if not energy.requires_grad:
+                return energy, torch.zeros_like(energy)
             (slope,) = torch.autograd.grad(energy.sum(), scale, allow_unused=True, materialize_grads=True)
         return energy.detach(), -slope
 

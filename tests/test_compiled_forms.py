@@ -36,7 +36,7 @@ from asediff.lammps import LammpsRun
 from asediff.lattices import fcc
 from asediff.neighbors import NeighborList
 from asediff.observables import RDF, Pressure
-from asediff.potentials import LennardJones, PairPotential, Potential
+from asediff.potentials import LennardJones, PairPotential, Potential, Repulsion, Shifted, save_potential
 from asediff.potentials.base import SumPotential
 from asediff.simulate import simulate
 from asediff.splines import PairSpline
@@ -286,11 +286,47 @@ def _descent(**changes) -> DiffSim:
 
 
 def test_diffsim_fits_the_changed_energy(fluid: System):
-    """Half the energy with epsilon e is the energy with e/2: the same losses, and half the gradient."""
+    """Half the energy with epsilon e is the energy with e/2: the same loss before the first update."""
     changed = fit(Halved(LennardJones(2.0), CUTOFF), _point(fluid), _descent(), validation=None, progress=False)
     plain = fit(_pair(1.0), _point(fluid), _descent(), validation=None, progress=False)
     first, second = changed.history[0]["loss"], plain.history[0]["loss"]
     assert first == pytest.approx(second, rel=1e-9)
+
+
+def test_half_the_energy_has_half_the_gradient(fluid: System):
+    changed = _gradients(fluid, Halved(LennardJones(2.0), CUTOFF), OURS["chain"], None)
+    plain = _gradients(fluid, _pair(1.0), OURS["chain"], None)
+    for a, b, factor in zip(changed, plain, (1.0, 0.5, 1.0), strict=True):  # positions, in epsilon, in sigma
+        torch.testing.assert_close(a, factor * b, rtol=1e-8, atol=1e-9)
+
+
+def test_a_file_that_would_lose_the_energy_is_not_written(tmp_path):
+    class Blunt(Shifted):
+        pass
+
+    class LennardJones(Repulsion):
+        """Named like one of asediff's."""
+
+    for potential, words in (
+        (Halved(Repulsion(), CUTOFF), "Halved overrides the energy of PairPotential, and the file would"),
+        (PairPotential(Repulsion(), CUTOFF, truncation=Blunt()), "Blunt is not one of asediff's truncations"),
+        (PairPotential(LennardJones(), CUTOFF), "LennardJones is not one of asediff's radial functions"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            save_potential(potential, tmp_path / "potential.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_term_that_has_no_table_after_all_is_not_left_out(fluid: System):
+    class Undecided(Wells):
+        def split(self):
+            return [self], []
+
+    found, expected = (
+        simulate(fluid, _pair() + wells, OURS["chain"], 10, adjoint=CheckpointAdjoint()).detach().positions
+        for wells in (Undecided(), Wells())
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,18 @@ class SumPotential(Potential):
             return [], [self]
         parts = [cast(Potential, term).split() for term in self.terms]
         return [p for pairs, _ in parts for p in pairs], [other for _, others in parts for other in others]
+
+
+def compiled_terms(
+    potential: Potential, system: System, kT: Tensor | float | None
+) -> tuple[list[PairSpline], list[Potential]]:
+    """Pair tables of the terms of a potential, and the terms that have none; arguments as in `Potential.compiled`."""
+    pairs, others = potential.split()
+    tables = []
+    for term in pairs:
+        table = term.compiled(system, kT)
+        if table is None:
+            others = [*others, term]
+        else:
+            tables.append(table)
+    return tables, others

@@ -18,7 +18,8 @@ class Fingerprint:
     """The values of all that a module computes with: parameters, buffers and the attributes of it and its parts.
 
     Values are compared, not version counters, which changes through `.data` and numpy views bypass. Attributes other
-    than numbers, strings, arrays and tuples or dataclasses of these count as changed when another object stands there.
+    than tensors and arrays count as changed when something unequal stands there; what is changed inside a list or a
+    dictionary is not seen.
 
     Attributes:
         values: name -> copy of the value.

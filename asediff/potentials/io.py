@@ -10,7 +10,7 @@ import torch
 
 from asediff.files import write_whole
 from asediff.potentials.neural import NeuralRadial
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.radial import (
     LennardJones,
     ModifiedMorse,
@@ -31,9 +31,9 @@ _TRUNCATIONS: dict[str, type[Truncation]] = {c.__name__: c for c in (Truncated, 
 
 
 def _describe(radial: Radial) -> dict[str, Any]:
-    if isinstance(radial, Sum):
+    if type(radial) is Sum:
         return {"kind": "Sum", "terms": [_describe(term) for term in radial.config()["terms"]]}
-    if type(radial).__name__ not in _RADIALS:
+    if _RADIALS.get(type(radial).__name__) is not type(radial):
         raise ValueError(
             f"potential: {type(radial).__name__} is not one of asediff's radial functions; save its state dict"
         )
@@ -59,8 +59,17 @@ def _known(what: str, classes: dict[str, type[T]], kind: str) -> type[T]:
 
 
 def describe_potential(potential: PairPotential) -> dict[str, Any]:
-    """The potential as plain data and tensors, from which `build_potential` makes an equal one."""
+    """The potential as plain data and tensors, from which `build_potential` makes an equal one.
+
+    Raises:
+        ValueError: a radial function, a truncation or an energy that is not asediff's own, which the file would lose.
+    """
+    check_pairwise(potential, "the file")
     truncation = potential.truncation
+    if _TRUNCATIONS.get(type(truncation).__name__) is not type(truncation):
+        raise ValueError(
+            f"potential: {type(truncation).__name__} is not one of asediff's truncations; save its state dict"
+        )
     return {
         "format": FORMAT,
         "radial": {name: _describe(radial) for name, radial in potential.radials.items()},  # type: ignore[arg-type]
@@ -106,6 +115,7 @@ def save_potential(potential: PairPotential, path: str | Path) -> None:
     """Write a pair potential, with its trained values, to a file; an older file is replaced in one step.
 
     Raises:
+        ValueError: it has parts that are not asediff's own; nothing is written.
         FileError: the system refused; an older file is as it was.
     """
     write_whole(path, encoded(describe_potential(potential)))
