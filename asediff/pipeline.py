@@ -142,12 +142,12 @@ def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say) -> Ou
     drawn, folder = prepared.plan, prepared.folder
     result = fitted(drawn, folder, resume=resume, progress=progress)
     say(f"fit: {result.stopped} in {result.wall_seconds:.1f} s")
-    chain = Chain(drawn, folder, result)
-    evidence = chain.evaluate(say)
+    evaluation = Evaluation(drawn, folder, result)
+    evidence = evaluation.evaluate(say)
     with folder.staged() as stage:
         report = write_report(stage, evidence).relative_to(stage)
         (stage / "verdict.json").write_text(json.dumps(verdict(evidence), indent=2) + "\n")
-        evidence.result.write(stage, {**chain.done, "report": True})
+        evidence.result.write(stage, {**evaluation.done, "report": True})
     return Outcome(evidence, folder.path / report, folder.path)
 
 
@@ -172,12 +172,12 @@ def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool) -
     result = replace(result, state_points=drawn.plain_points)
     with folder.staged() as stage:
         parts.put_fit(stage, result)
-        result.write(stage, Chain(drawn, folder, result).done)
+        result.write(stage, Evaluation(drawn, folder, result).done)
     return result
 
 
 @dataclass(eq=False)
-class Chain:
+class Evaluation:
     """The parts that follow a fit: independent runs, error band, export and its verification."""
 
     plan: Plan

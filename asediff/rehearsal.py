@@ -9,7 +9,8 @@ from pathlib import Path
 from asediff.config.build import Plan, engine_arguments
 from asediff.config.load import ConfigError
 from asediff.config.models import Config
-from asediff.config.resolve import at
+from asediff.config.plausible import check_lengths
+from asediff.config.resolve import at, check
 from asediff.engines import TorchEngine
 from asediff.export import ExportedEngine, export_lammps
 from asediff.files import check_names
@@ -17,10 +18,7 @@ from asediff.fitting.api import check_target_names
 from asediff.lammps import LammpsError, LammpsRun, run_lammps
 from asediff.observables import RDF
 from asediff.targets import StatePoint, Target
-from asediff.verify import MINIMUM_FRAMES
 
-FEWEST_FRAMES = 2
-"""Error bars need that many."""
 PATIENCE = 120.0
 """Seconds for the rehearsal of an input of the user's own, which may do more than asediff's."""
 
@@ -56,17 +54,14 @@ def check_plan(plan: Plan) -> None:
         check_target_names(plan.plain_points)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    # one that was edited before it is resumed is not resolved again
+    check(config)
+    check_lengths(config)
     frames = engine.steps // engine.save_every
     if engine.steps % engine.save_every:
         raise ConfigError(
             f"validation.save_every: {engine.save_every} does not divide validation.steps ({engine.steps}); choose a "
             "divisor"
-        )
-    least = max(MINIMUM_FRAMES, FEWEST_FRAMES) if uses_lammps(config) else FEWEST_FRAMES
-    if frames < least:
-        raise ConfigError(
-            f"validation.steps: {engine.steps} with save_every {engine.save_every} are {frames} frames; error bars and "
-            f"the verdict on the export need {least}, give at least {least * engine.save_every} steps"
         )
     for k, point in enumerate(plan.plain_points):
         for target in point.targets:
