@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase.io import read, write
+from command_line import refused
 from sampling import seed
 
 from asediff import lattices, save_potential
@@ -55,19 +56,6 @@ def saved(tmp_path):
     atoms = lattices.fcc("Ar", density=DENSITY, cells=3, mass=1.0, rattle=0.02)
     write(tmp_path / "start.extxyz", atoms)
     return tmp_path
-
-
-def refused(arguments, capsys):
-    """The one line on standard error of a command that ends with code 2."""
-    try:
-        code = main(arguments)
-    except SystemExit as stop:
-        code = stop.code
-    told = capsys.readouterr().err
-    assert code == 2
-    assert told.startswith("asediff: error: ")
-    assert told.count("\n") == 1
-    return told
 
 
 class TestFit:

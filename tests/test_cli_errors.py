@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import told
 
 from asediff.cli import main, schema
 from asediff.lammps import LammpsError
@@ -23,15 +24,6 @@ def here(tmp_path, monkeypatch):
     r = np.linspace(0.05, 10.0, 200)
     np.savetxt("g.txt", np.column_stack([r, np.where(r < 2.5, 0.0, 1 + 1.5 * np.exp(-(((r - 2.8) / 0.35) ** 2)))]))
     return tmp_path
-
-
-def told(arguments, capsys):
-    """Exit code and standard error of a command."""
-    try:
-        code = main(arguments)
-    except SystemExit as stop:
-        code = stop.code
-    return code, capsys.readouterr().err
 
 
 def raising(error):

@@ -13,6 +13,7 @@ import torch
 import yaml
 from ase.io import write
 from command_in_child import CURVE_G, CURVE_R, SMALL
+from command_line import refused
 
 from asediff import lattices, sanity, save_potential
 from asediff.cli import main
@@ -57,19 +58,6 @@ def result(finished, here):
 
 def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def refused(arguments, capsys):
-    """The one line on standard error of a command that ends with code 2."""
-    try:
-        code = main(arguments)
-    except SystemExit as stop:
-        code = stop.code
-    told = capsys.readouterr().err
-    assert code == 2
-    assert told.startswith("asediff: error: ")
-    assert told.count("\n") == 1
-    return told
 
 
 class TestLostFiles:
@@ -187,6 +175,22 @@ def test_state_points_without_names_get_different_ones(here):
 def test_a_target_may_be_named_like_a_path(here):
     assert main(["fit", "g.csv", *TORCH, "--set", "state_points.0.targets.0.name=O/H", "-o", "result"]) == 0
     assert {"curve_0_O_H.csv", "rdf_0_O_H.csv", "rdf_0_O_H.png"} <= {path.name for path in (here / "result").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("validation", "steps", 50, "validation.steps: 50 with save_every 100 keep 0 frames, and an error bar needs 2"),
+        ("method", "clip", 1e300, "method.clip: 1e+300 is not within "),
+    ],
+)
+def test_an_edited_configuration_is_checked_like_a_new_one(result, capsys, section, key, value, message):
+    config = yaml.safe_load((result / "config.yaml").read_text())
+    config[section][key] = value
+    (result / "config.yaml").write_text(yaml.safe_dump(config))
+    before = contents(result)
+    assert message in refused(["fit", "--resume", "-o", "result"], capsys)
+    assert contents(result) == before
 
 
 class TestLostWork:
