@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asediff._files import read_text
+from asediff.reading import read_text
 from asediff.sanity import HIGHEST_G, LOWEST_G, MEAN_TAIL
 
 Array = NDArray[np.float64]

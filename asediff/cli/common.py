@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asediff._files import check_file
 from asediff.config.errors import ConfigError
+from asediff.reading import check_file
 from asediff.sanity import SEED, TEMPERATURE, THERMAL_ENERGY, TIMESTEP
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asediff._files import check_file
 from asediff.cli.common import Interrupted, add_thermal, is_terminal, say
 from asediff.cli.output import named_by_output
 from asediff.config.errors import ConfigError
+from asediff.reading import check_file
 
 if TYPE_CHECKING:
     from asediff.config.models import Config

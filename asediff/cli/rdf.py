@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asediff._files import check_file
 from asediff.cli.common import new_file, parse_pair, say
 from asediff.config.errors import ConfigError
+from asediff.reading import check_file
 from asediff.sanity import BINS, Range
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asediff._files import check_file
 from asediff.cli.common import POTENTIAL, Interrupted, check_seed, say
 from asediff.cli.output import named_by_output
 from asediff.config.errors import ConfigError
+from asediff.reading import check_file
 
 if TYPE_CHECKING:
     from asediff.engines import Engine

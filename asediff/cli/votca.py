@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from asediff._files import check_file
 from asediff.cli.common import Interrupted, say
 from asediff.config.errors import ConfigError
+from asediff.reading import check_file
 
 
 def add_parser(commands: Any) -> None:

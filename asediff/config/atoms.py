@@ -9,9 +9,9 @@ from typing import Any
 from ase import units as ase_units
 from ase.data import atomic_masses, atomic_numbers
 
-from asediff._files import check_file
 from asediff.config.errors import ConfigError
 from asediff.config.models import Config, StatePointSettings
+from asediff.reading import check_file
 from asediff.species import pair_name
 
 SITES = {"fcc": 4, "bcc": 2, "diamond": 8}

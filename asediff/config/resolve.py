@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asediff._files import check_file
 from asediff.config.atoms import lightest_mass, pairs_of, thermal_energy, time_unit
 from asediff.config.errors import ConfigError, at
 from asediff.config.load import parse
@@ -26,6 +25,7 @@ from asediff.config.plausible import (
 )
 from asediff.config.tables import state_tables, tabulates
 from asediff.curves import check_reference_range, first_peak, read_curve
+from asediff.reading import check_file
 from asediff.sanity import check_numbers
 from asediff.species import pair_name
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from asediff._files import read_text
 from asediff.config.errors import ConfigError
+from asediff.reading import read_text
 
 LARGEST_FILE = 1_000_000
 """Bytes; a configuration with a thousand targets has half of them."""
