@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
-	$(BIN)/python -m asediff.demo
+	$(BIN)/python -m asediff.app.demo
 
 test: $(READY)  ## the tests, in PROCESSES=2 processes
 	$(PYTEST)

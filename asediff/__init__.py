@@ -6,11 +6,11 @@ from asediff._lazy import lazy
 
 if TYPE_CHECKING:
     from asediff import lattices
-    from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
     from asediff.calculator import AsediffCalculator
-    from asediff.chain import Chain
-    from asediff.curves import read_curve
-    from asediff.engines import DiluteEngine, Engine, LammpsEngine, TorchEngine
+    from asediff.dynamics.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+    from asediff.dynamics.chain import Chain
+    from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
+    from asediff.engines import DiluteEngine, Engine, TorchEngine
     from asediff.fitting import (
         IBI,
         IHNC,
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         Reweighting,
         fit,
     )
-    from asediff.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
-    from asediff.losses import L2, JensenShannon, ShellL2, WeightedL2
-    from asediff.measurement import Deviation, Measurement
+    from asediff.lammps.engine import LammpsEngine
+    from asediff.lammps.tables import PairTable, read_tables, spline_tables, write_tables
+    from asediff.lammps.verify import VerifyReport, verify_export
     from asediff.observables import ADF, RDF, VACF, Observable, Pressure, StructureFactor
     from asediff.potentials import (
         ForceShifted,
@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     )
     from asediff.simulate import InstabilityError, simulate
     from asediff.system import System
-    from asediff.tables import PairTable, read_tables, spline_tables, write_tables
-    from asediff.targets import StatePoint, Target
+    from asediff.targets.curves import read_curve
+    from asediff.targets.losses import L2, JensenShannon, ShellL2, WeightedL2
+    from asediff.targets.measurement import Deviation, Measurement
+    from asediff.targets.target import StatePoint, Target
     from asediff.trajectory import Trajectory
-    from asediff.verify import VerifyReport, verify_export
 
 __all__ = [
     "ADF",
@@ -123,24 +124,25 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "asediff.adjoints": "Adjoint BacksolveAdjoint CheckpointAdjoint DirectAdjoint ReversibleAdjoint",
+        "asediff.dynamics.adjoints": "Adjoint BacksolveAdjoint CheckpointAdjoint DirectAdjoint ReversibleAdjoint",
         "asediff.calculator": "AsediffCalculator",
-        "asediff.chain": "Chain",
-        "asediff.curves": "read_curve",
-        "asediff.engines": "DiluteEngine Engine LammpsEngine TorchEngine",
+        "asediff.dynamics.chain": "Chain",
+        "asediff.targets.curves": "read_curve",
+        "asediff.engines": "DiluteEngine Engine TorchEngine",
         "asediff.fitting": "IBI IHNC IMC BoltzmannPretraining DiffSim FitResult GaussNewton RelativeEntropy "
         "Reweighting fit",
-        "asediff.integrators": "Integrator Langevin NoseHooverChain VelocityVerlet",
-        "asediff.losses": "L2 JensenShannon ShellL2 WeightedL2",
-        "asediff.measurement": "Deviation Measurement",
+        "asediff.dynamics.integrators": "Integrator Langevin NoseHooverChain VelocityVerlet",
+        "asediff.targets.losses": "L2 JensenShannon ShellL2 WeightedL2",
+        "asediff.targets.measurement": "Deviation Measurement",
         "asediff.observables": "ADF RDF VACF Observable Pressure StructureFactor",
         "asediff.potentials": "ForceShifted LennardJones ModifiedMorse NeuralRadial PairPotential Potential Radial "
         "Repulsion Shifted Switched TabulatedRadial TemperatureDependent Truncated load_potential save_potential",
         "asediff.simulate": "InstabilityError simulate",
         "asediff.system": "System",
-        "asediff.tables": "PairTable read_tables spline_tables write_tables",
-        "asediff.targets": "StatePoint Target",
+        "asediff.lammps.engine": "LammpsEngine",
+        "asediff.lammps.tables": "PairTable read_tables spline_tables write_tables",
+        "asediff.targets.target": "StatePoint Target",
         "asediff.trajectory": "Trajectory",
-        "asediff.verify": "VerifyReport verify_export",
+        "asediff.lammps.verify": "VerifyReport verify_export",
     },
 )

@@ -18,7 +18,7 @@ from asediff.potentials.base import Potential, SumPotential, compiled_terms
 from asediff.potentials.fingerprint import Fingerprint
 from asediff.potentials.io import describe_potential
 from asediff.potentials.pair import PairPotential
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System, resolve_kT
 
 _NAMES = ("kT", "temperature_K", "skin", "device", "dtype")

@@ -9,7 +9,7 @@ import torch
 import vesin
 from torch import Tensor
 
-from asediff._system_checks import periodic_heights
+from asediff.checks.systems import periodic_heights
 from asediff.system import System
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, ReversibleAdjoint
-from asediff.fused import FusedFailure, fused_form, fused_run
-from asediff.general import InstabilityError, general_run
-from asediff.integrators import Integrator
+from asediff.dynamics.adjoints import Adjoint, ReversibleAdjoint
+from asediff.dynamics.fused import FusedFailure, fused_form, fused_run
+from asediff.dynamics.general import InstabilityError, general_run
+from asediff.dynamics.integrators import Integrator
+from asediff.dynamics.steppers import State, Stepper
 from asediff.neighbors import check_box
 from asediff.potentials.base import Potential
-from asediff.steppers import State, Stepper
 from asediff.system import System
 from asediff.trajectory import Trajectory
 

@@ -13,7 +13,7 @@ from ase.cell import Cell
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from asediff._system_checks import check_layout, check_values
+from asediff.checks.systems import check_layout, check_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)

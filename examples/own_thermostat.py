@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from asediff import RDF, Integrator, LennardJones, PairPotential, System, lattices, simulate
-from asediff.steppers import Stepper
+from asediff.dynamics.steppers import Stepper
 
 
 class WeakCoupling(Stepper):

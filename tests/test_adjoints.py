@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asediff.adjoints import (
+from asediff.dynamics.adjoints import (
     Adjoint,
     BacksolveAdjoint,
     CheckpointAdjoint,
     DirectAdjoint,
     ReversibleAdjoint,
 )
-from asediff.integrators import Integrator, Langevin, NoseHooverChain, State, VelocityVerlet
+from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import Neighbors
 from asediff.observables import RDF

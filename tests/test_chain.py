@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.chain import Chain, Tensors
+from asediff.dynamics.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+from asediff.dynamics.chain import Chain, Tensors
 
 EXACT: list[Adjoint] = [
     CheckpointAdjoint(every=1),

@@ -16,11 +16,11 @@ from command_line import refused
 from sampling import seed
 
 from asediff import lattices, save_potential
-from asediff.cli import main
+from asediff.app.cli import main
 from asediff.fitting.result import FitResult
-from asediff.folders import ResultFolder
+from asediff.host.folders import ResultFolder
+from asediff.lammps.tables import read_tables
 from asediff.potentials import LennardJones, PairPotential
-from asediff.tables import read_tables
 
 DENSITY, N_ATOMS, CUTOFF = 0.6, 108, 2.3
 
@@ -84,7 +84,7 @@ class TestFit:
 
     def test_a_killed_fit_resumes_to_the_same_potential_bit_for_bit(self, here):
         short = [*SMALL, "--set", "validation={kind: torch, steps: 200}"]
-        command = [sys.executable, "-m", "asediff.cli", "fit"]
+        command = [sys.executable, "-m", "asediff.app.cli", "fit"]
         start = [*command, "g.csv", *short, "--epochs", "8", "-o"]
         subprocess.run([*start, "whole"], check=True, capture_output=True)
         process = subprocess.Popen([*start, "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,7 +111,7 @@ class TestFit:
             folder.write("checkpoint.pt", b"state")
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("asediff.pipeline.fit_in", interrupted)
+        monkeypatch.setattr("asediff.app.pipeline.fit_in", interrupted)
         assert main(["fit", "g.csv", *SMALL, "-o", "result"]) == 130
         told = capsys.readouterr().err
         assert told == (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from command_line import told
 
-from asediff.cli import main, schema
-from asediff.lammps import LammpsError
+from asediff.app.cli import main, schema
+from asediff.lammps.run import LammpsError
 
 FIT = ["fit", "g.txt", "--temperature", "298", "--mass", "18", "--mass-density", "0.997", "--symbol", "O"]
 
@@ -94,12 +94,12 @@ class TestFaults:
         assert told(["schema"], capsys) == (2, "asediff: error: lmp: stopped\n")
 
     def test_a_reader_that_has_had_enough_is_no_error(self):
-        command = f"{sys.executable} -m asediff.cli schema | head -c 10"
+        command = f"{sys.executable} -m asediff.app.cli schema | head -c 10"
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
         assert done.stderr == ""
 
     def test_what_a_terminal_cannot_show_does_not_stop_a_command(self):
-        code = "from asediff.cli import common, main; main(['fit', '\\udcff.csv'])"
+        code = "from asediff.app.cli import common, main; main(['fit', '\\udcff.csv'])"
         environment = os.environ | {"PYTHONIOENCODING": "ascii"}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
         assert done.returncode == 2

@@ -10,19 +10,15 @@ import torch
 from ase.build import bulk
 from torch import Tensor
 
-from asediff.adjoints import (
+from asediff.calculator import AsediffCalculator
+from asediff.dynamics.adjoints import (
     Adjoint,
     BacksolveAdjoint,
     CheckpointAdjoint,
     DirectAdjoint,
     ReversibleAdjoint,
 )
-from asediff.calculator import AsediffCalculator
-from asediff.engines import DiluteEngine, LammpsEngine, TorchEngine
-from asediff.export import export_lammps
-from asediff.fitting import IBI, DiffSim, GaussNewton, Reweighting, fit
-from asediff.fitting.reweighting import ReweightedGradient
-from asediff.integrators import (
+from asediff.dynamics.integrators import (
     ChainStepper,
     Integrator,
     Langevin,
@@ -32,17 +28,22 @@ from asediff.integrators import (
     Stepper,
     VelocityVerlet,
 )
-from asediff.lammps import LammpsRun
+from asediff.engines import DiluteEngine, TorchEngine
+from asediff.fitting import IBI, DiffSim, GaussNewton, Reweighting, fit
+from asediff.fitting.gradients.reweighting import ReweightedGradient
+from asediff.lammps.engine import LammpsEngine
+from asediff.lammps.export import export_lammps
+from asediff.lammps.run import LammpsRun
+from asediff.lammps.verify import verify_export
 from asediff.lattices import fcc
 from asediff.neighbors import NeighborList
 from asediff.observables import RDF, Pressure
 from asediff.potentials import LennardJones, PairPotential, Potential, Repulsion, Shifted, save_potential
 from asediff.potentials.base import SumPotential
+from asediff.potentials.splines import PairSpline
 from asediff.simulate import simulate
-from asediff.splines import PairSpline
 from asediff.system import System
-from asediff.targets import StatePoint, Target
-from asediff.verify import verify_export
+from asediff.targets.target import StatePoint, Target
 
 CUTOFF = 1.5
 

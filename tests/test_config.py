@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from asediff.adjoints import CheckpointAdjoint, DirectAdjoint
-from asediff.config import ConfigError, json_schema, override, parse, plan, read_yaml, relocated, resolve, to_yaml
-from asediff.config.sections import DiffSimSettings, LammpsSettings, NeuralSettings, TorchSettings
+from asediff.app.config import ConfigError, json_schema, override, parse, plan, read_yaml, relocated, resolve, to_yaml
+from asediff.app.config.sections import DiffSimSettings, LammpsSettings, NeuralSettings, TorchSettings
+from asediff.dynamics.adjoints import CheckpointAdjoint, DirectAdjoint
 from asediff.fitting import BoltzmannPretraining, DiffSim
 from asediff.potentials import NeuralRadial, TabulatedRadial, TemperatureDependent
 

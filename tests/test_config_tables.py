@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asediff.config import ConfigError, override, parse, plan, read_yaml, relocated, resolve, to_yaml
+from asediff.app.config import ConfigError, override, parse, plan, read_yaml, relocated, resolve, to_yaml
 from asediff.potentials import LennardJones, PairPotential, Shifted, TabulatedRadial, save_potential
 
 PEAKS = {("Ar", "Ar"): 1.0, ("Ar", "Kr"): 1.07, ("Kr", "Kr"): 1.15}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from asediff.config.plausible import check_curve
-from asediff.curves import FEWEST_POINTS, check_normalised, first_peak, read_curve
+from asediff.app.config.plausible import check_curve
+from asediff.targets.curves import FEWEST_POINTS, check_normalised, first_peak, read_curve
 
 R = np.linspace(0.05, 10.0, 200)
 G = np.where(R < 2.5, 0.0, 1.0 + 1.5 * np.exp(-(((R - 2.8) / 0.35) ** 2)))

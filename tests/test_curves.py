@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asediff.curves import check_reference_range, read_curve
+from asediff.targets.curves import check_reference_range, read_curve
 
 R = np.linspace(0.05, 5.0, 100)
 G = np.where(R < 1.0, 0.0, 1.0 + np.exp(-R))

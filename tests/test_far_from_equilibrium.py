@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from asediff.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.integrators import Integrator, Langevin, NoseHooverChain, Stepper, VelocityVerlet
+from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, Stepper, VelocityVerlet
 from asediff.kernels import recovery
 from asediff.lattices import fcc
 from asediff.observables import RDF
@@ -40,7 +40,7 @@ def decisions(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         made.append(recovery.strayed(*states))
         return made[-1]
 
-    for module in ("asediff.reverse", "asediff.kernels.cpu_descent"):
+    for module in ("asediff.dynamics.reverse", "asediff.kernels.cpu.descent"):
         monkeypatch.setattr(importlib.import_module(module), "strayed", noted)
     return made
 

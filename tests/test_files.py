@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from asediff.files import FileError, check_names, file_name, write_whole
+from asediff.host.files import FileError, check_names, file_name, write_whole
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -24,7 +24,7 @@ def test_what_the_system_refuses_is_one_line_and_the_old_file_stays(tmp_path, mo
     def refuse(_: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("asediff.files.os.fsync", refuse)
+    monkeypatch.setattr("asediff.host.files.os.fsync", refuse)
     with pytest.raises(FileError, match=rf"a\.txt: cannot be written \({os.strerror(number)}\); \w+") as caught:
         write_whole(path, b"new")
     assert caught.value.errno == number
@@ -37,7 +37,7 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("asediff.files.os.fsync", interrupt)
+    monkeypatch.setattr("asediff.host.files.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "a.txt", b"new")
     assert list(tmp_path.iterdir()) == []

@@ -15,15 +15,16 @@ from ase.io import write
 from command_in_child import CURVE_G, CURVE_R, SMALL
 from command_line import refused
 
-from asediff import lattices, sanity, save_potential
-from asediff.cli import main
-from asediff.files import FileError, write_whole
-from asediff.lammps import LammpsError
-from asediff.manifest import MARKER
+from asediff import lattices, save_potential
+from asediff.app.cli import main
+from asediff.checks import numbers as sanity
+from asediff.host.files import FileError, write_whole
+from asediff.host.manifest import MARKER
+from asediff.lammps.run import LammpsError
+from asediff.lammps.tables import PairTable
+from asediff.lammps.verify import outside_secants, verify_export
 from asediff.potentials import LennardJones, PairPotential
 from asediff.system import System
-from asediff.tables import PairTable
-from asediff.verify import outside_secants, verify_export
 
 TORCH = [*SMALL, "--set", "validation={kind: torch, steps: 200}"]
 
@@ -131,14 +132,14 @@ class TestRefusedBeforeTheFit:
         ],
     )
     def test_what_validation_would_refuse(self, here, capsys, monkeypatch, options, message):
-        monkeypatch.setattr("asediff.pipeline.fit_in", None)
+        monkeypatch.setattr("asediff.app.pipeline.fit_in", None)
         assert message in refused(["fit", "g.csv", *SMALL, "-o", "result", *options], capsys)
         assert [path.name for path in here.iterdir()] == ["g.csv"]
 
     def test_what_lammps_cannot_run(self, here, capsys, monkeypatch):
         # enough pairs, but more bins than LAMMPS can number
-        monkeypatch.setattr("asediff.pipeline.fit_in", None)
-        monkeypatch.setattr("asediff.rehearsal.expected_pairs", lambda *_: 1e9)
+        monkeypatch.setattr("asediff.app.pipeline.fit_in", None)
+        monkeypatch.setattr("asediff.app.rehearsal.expected_pairs", lambda *_: 1e9)
         monkeypatch.setitem(sanity.BY_KEY, "density", sanity.OTHER)
         told = refused(["fit", "g.csv", *SMALL, "--density", "1e-10", "-o", "result"], capsys)
         assert "state_points[0]: LAMMPS cannot run the export at this density and temperature (" in told
@@ -165,7 +166,7 @@ class TestRefusedBeforeTheFit:
 
 
 def test_state_points_without_names_get_different_ones(here):
-    from asediff.config import parse, resolve
+    from asediff.app.config import parse, resolve
 
     points = [{"kT": kT, "density": density, "targets": [{"file": "g.csv"}]} for kT, density in ((1, 0.5), (1, 0.6))]
     config = parse({"units": "lj", "system": {"n_atoms": 108}, "state_points": points, "potential": {"cutoff": 2.3}})
@@ -200,7 +201,7 @@ class TestLostWork:
             raise LammpsError("cg_nvt.lmp: ended by signal 9 (SIGKILL); the end of x/log.lammps:\nlast line")
 
         with monkeypatch.context() as patch:
-            patch.setattr("asediff.export.run_lammps", fail)
+            patch.setattr("asediff.lammps.export.run_lammps", fail)
             told = refused(["fit", "g.csv", *SMALL, "-o", "result"], capsys)
         assert told.endswith(
             "the fit and the runs that ended are kept; go on with: asediff fit --resume -o result\n"
@@ -210,8 +211,8 @@ class TestLostWork:
         assert saved["parts"] == expected
         assert saved["state_points"][0]["measured"] is True
         assert (here / "result/curve_0_rdf.csv").is_file()
-        monkeypatch.setattr("asediff.pipeline.fit_in", None)
-        monkeypatch.setattr("asediff.engines.TorchEngine.run", None)
+        monkeypatch.setattr("asediff.app.pipeline.fit_in", None)
+        monkeypatch.setattr("asediff.engines.base.TorchEngine.run", None)
         assert main(["fit", "--resume", "-o", "result"]) == 0
         saved = json.loads((here / "result/result.json").read_text())
         assert saved["parts"] == expected | {"lammps": ["kT 1"], "verification": ["kT 1"], "report": True}
@@ -239,7 +240,7 @@ class TestLostWork:
         config = yaml.safe_load((result / "config.yaml").read_text())
         config["validation"]["steps"] = 400
         (result / "config.yaml").write_text(yaml.safe_dump(config))
-        monkeypatch.setattr("asediff.pipeline.fit_in", None)
+        monkeypatch.setattr("asediff.app.pipeline.fit_in", None)
         before = (result / "curve_0_rdf.csv").read_bytes()
         assert main(["fit", "--resume", "-o", "result"]) == 0
         assert (result / "curve_0_rdf.csv").read_bytes() != before
@@ -260,7 +261,7 @@ class TestLostWork:
             write_whole(path, data, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr("asediff.folders.write_whole", full)
+            patch.setattr("asediff.host.folders.write_whole", full)
             told = refused(["fit", "g.csv", *TORCH, "-o", "result"], capsys)
         assert "result/checkpoint.pt: cannot be written (No space left on device)" in told
         assert told.endswith("; the last checkpoint is kept; go on with: asediff fit --resume --output result\n")
@@ -295,7 +296,7 @@ class TestExportAndValidate:
         def fail(*_: object, **__: object) -> None:
             raise LammpsError("table_check.lmp: ERROR: no; the end of x/log.lammps:\nlast line")
 
-        monkeypatch.setattr("asediff.verify.run_lammps", fail)
+        monkeypatch.setattr("asediff.lammps.verify.run_lammps", fail)
         assert refused(self.EXPORT, capsys) == "asediff: error: table_check.lmp: ERROR: no\n"
         assert not (here / "files").exists()
 
@@ -305,8 +306,8 @@ class TestExportAndValidate:
         before = contents(here / "files")
         assert "--output files: exists; choose another folder, --overwrite" in refused(self.EXPORT, capsys)
         with monkeypatch.context() as patch:
-            patch.setattr("asediff.export.write_tables", lambda *_, **__: 1 / 0)
-            patch.setattr(sys.modules["asediff.cli.main"], "report", lambda error: 70)
+            patch.setattr("asediff.lammps.export.write_tables", lambda *_, **__: 1 / 0)
+            patch.setattr(sys.modules["asediff.app.cli.main"], "report", lambda error: 70)
             assert main([*self.EXPORT, "--overwrite"]) == 70
         assert contents(here / "files") == before
         assert main([*self.EXPORT, "--overwrite"]) == 0
@@ -359,7 +360,7 @@ class TestRemarksOfLammps:
         atoms = lattices.fcc("Ar", density=0.6, cells=3, mass=1.0, rattle=0.05)
         potential = PairPotential(LennardJones(), 2.3)
         frames = [System.from_atoms(atoms)] * 10
-        from asediff.tables import spline_tables, write_tables
+        from asediff.lammps.tables import spline_tables, write_tables
 
         tables = spline_tables(potential.tabulate(frames[0]), refine=4)
         write_tables(here / "x.table", tables, "lj")
@@ -375,7 +376,7 @@ class TestRemarksOfLammps:
 
 
 def test_a_demonstration_does_not_replace_a_folder_of_somebody_else(here, capsys):
-    from asediff import demo
+    from asediff.app import demo
 
     (here / "demo").mkdir()
     (here / "demo" / demo.CURVE).write_text("theirs")
@@ -387,7 +388,7 @@ def test_a_demonstration_does_not_replace_a_folder_of_somebody_else(here, capsys
 
 
 def test_a_votca_run_in_a_folder_in_use_is_refused(here, monkeypatch):
-    from asediff.locks import InUseError, exclusive
+    from asediff.host.locks import InUseError, exclusive
     from asediff.votca import run as votca_run
 
     monkeypatch.setattr(votca_run._Run, "__init__", lambda *_: None)

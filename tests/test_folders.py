@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from asediff.files import FileError
-from asediff.folders import ResultFolder
-from asediff.locks import LOCK
-from asediff.manifest import MARKER, FolderError
-from asediff.scratch import MARK, SCRATCH, scratch_folder
+from asediff.host.files import FileError
+from asediff.host.folders import ResultFolder
+from asediff.host.locks import LOCK
+from asediff.host.manifest import MARKER, FolderError
+from asediff.host.scratch import MARK, SCRATCH, scratch_folder
 
 
 def listing(folder):
@@ -41,7 +41,7 @@ def test_a_file_is_listed_before_it_is_there(results, monkeypatch):
         raise KeyboardInterrupt
 
     with ResultFolder.existing(results, "fit") as folder:
-        monkeypatch.setattr("asediff.folders.Path.mkdir", killed)
+        monkeypatch.setattr("asediff.host.folders.Path.mkdir", killed)
         with pytest.raises(KeyboardInterrupt):
             folder.write("c.txt", b"c")
     assert "c.txt" in json.loads((results / MARKER).read_text())["files"]
@@ -242,7 +242,7 @@ def test_a_full_disk_is_one_line_and_leaves_results_as_they_are(results, monkeyp
 
     with ResultFolder.existing(results, "fit") as folder:
         before = listing(results)
-        monkeypatch.setattr("asediff.files.os.fsync", full)
+        monkeypatch.setattr("asediff.host.files.os.fsync", full)
         with pytest.raises(FileError, match=r"a\.txt: cannot be written \(No space left on device\); free some space"):
             folder.write("a.txt", b"new")
         with pytest.raises(FileError, match="No space left"), folder.staged() as stage:

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from asediff import LennardJones, PairPotential
-from asediff.config import Config, override, parse, plan, read_yaml, resolve, to_yaml
-from asediff.curves import read_curve
+from asediff.app.config import Config, override, parse, plan, read_yaml, resolve, to_yaml
 from asediff.fitting import FitJob
 from asediff.fitting.api import CHECKPOINT
 from asediff.fitting.result import KIND
-from asediff.folders import ResultFolder
+from asediff.host.folders import ResultFolder
+from asediff.targets.curves import read_curve
 
 MORE = int(os.environ.get("ASEDIFF_FUZZ", "0"))
 

@@ -12,26 +12,30 @@ import pytest
 import torch
 from command_in_child import CURVE_G, CURVE_R, REACHED, SMALL, start, wait_until_reached
 
-from asediff.locks import LOCK
-from asediff.manifest import MARKER
-from asediff.processes import started_at
+from asediff.host.locks import LOCK
+from asediff.host.manifest import MARKER
+from asediff.host.processes import started_at
 
 TORCH = [*SMALL, "--set", "validation={kind: torch, steps: 200}"]
-FIT = ("asediff.pipeline:fit_in",)
-OWN = (*FIT, "asediff.engines:TorchEngine.run")
-LAMMPS = (*OWN, "asediff.export:ExportedEngine.run")
+FIT = ("asediff.app.pipeline:fit_in",)
+OWN = (*FIT, "asediff.engines.torch:TorchEngine.run")
+LAMMPS = (*OWN, "asediff.lammps.export:ExportedEngine.run")
 
 # stage -> where it waits, with LAMMPS or without, what the resumed process must not do again
 STAGES = {
-    "rehearsal": ("asediff.rehearsal:run_lammps", SMALL, ()),
-    "before the configuration": ("asediff.pipeline:relocated", TORCH, ()),
-    "before the first checkpoint": ("asediff.fitting.diffsim:_Descent._begin", TORCH, ()),
-    "epochs": ("asediff.fitting.diffsim:_Descent._update@3", TORCH, ("asediff.fitting.diffsim:_Descent._begin",)),
-    "checkpoint": ("asediff.files:os.fsync@7", TORCH, ()),
-    "run in asediff": ("asediff.engines:TorchEngine.run", TORCH, FIT),
-    "run in LAMMPS": ("asediff.export:run_lammps", SMALL, OWN),
-    "verification": ("asediff.verify:run_lammps", SMALL, LAMMPS),
-    "report": ("asediff.report:write_columns@2", SMALL, LAMMPS),
+    "rehearsal": ("asediff.app.rehearsal:run_lammps", SMALL, ()),
+    "before the configuration": ("asediff.app.pipeline:relocated", TORCH, ()),
+    "before the first checkpoint": ("asediff.fitting.gradients.diffsim:_Descent._begin", TORCH, ()),
+    "epochs": (
+        "asediff.fitting.gradients.diffsim:_Descent._update@3",
+        TORCH,
+        ("asediff.fitting.gradients.diffsim:_Descent._begin",),
+    ),
+    "checkpoint": ("asediff.host.files:os.fsync@7", TORCH, ()),
+    "run in asediff": ("asediff.engines.torch:TorchEngine.run", TORCH, FIT),
+    "run in LAMMPS": ("asediff.lammps.export:run_lammps", SMALL, OWN),
+    "verification": ("asediff.lammps.verify:run_lammps", SMALL, LAMMPS),
+    "report": ("asediff.app.report:write_columns@2", SMALL, LAMMPS),
 }
 EXIT = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 QUICK = {
@@ -130,7 +134,9 @@ def test_a_stopped_fit_leaves_nothing_and_goes_on_to_the_same_bits(folder, whole
 def test_a_compiled_loop_of_hours_hears_a_signal(folder):
     endless = [*TORCH, "--set", "validation={kind: torch, steps: 50000000, save_every: 5000000}"]
     # after the equilibration and the four epochs of the fit, the equilibration and the run of the validation
-    process = start(["fit", "g.csv", *endless, "-o", "result"], folder, stage="asediff.fused_cpu:cpu.rollout@7!")
+    process = start(
+        ["fit", "g.csv", *endless, "-o", "result"], folder, stage="asediff.dynamics.fused_cpu:cpu.rollout@7!"
+    )
     wait_until_reached(process, folder)
     process.join(0.5)
     os.kill(process.pid, signal.SIGTERM)
@@ -164,7 +170,7 @@ def fake_lammps(folder):
 def test_lammps_ends_with_the_fit_and_the_own_run_is_kept(folder, whole, number, monkeypatch):
     command = ["fit", "g.csv", *SMALL, "-o", "result"]
     # LAMMPS itself until the fit is done
-    process = start(command, folder, stage="asediff.export:run_lammps")
+    process = start(command, folder, stage="asediff.lammps.export:run_lammps")
     wait_until_reached(process, folder)
     process.kill()
     process.join()
@@ -191,7 +197,11 @@ def test_lammps_ends_with_the_fit_and_the_own_run_is_kept(folder, whole, number,
 
 
 def test_two_fits_in_one_folder_and_an_overwriting_one_are_refused_by_the_name_of_the_first(folder, whole):
-    process = start(["fit", "g.csv", *TORCH, "-o", "result"], folder, stage="asediff.fitting.diffsim:_Descent._begin")
+    process = start(
+        ["fit", "g.csv", *TORCH, "-o", "result"],
+        folder,
+        stage="asediff.fitting.gradients.diffsim:_Descent._begin",
+    )
     wait_until_reached(process, folder)
     for second in (["--resume"], ["g.csv", *TORCH], ["g.csv", *TORCH, "--overwrite"]):
         code, _, told = run(["fit", *second, "-o", "result"], folder)
@@ -207,7 +217,9 @@ def test_two_fits_in_one_folder_and_an_overwriting_one_are_refused_by_the_name_o
 
 def test_a_result_killed_while_it_is_replaced_is_made_by_the_same_command(folder, whole):
     shutil.copytree(whole["torch"], folder / "result")
-    process = start(["fit", "g.csv", *TORCH, "-o", "result", "--overwrite"], folder, stage="asediff.pipeline:to_yaml")
+    process = start(
+        ["fit", "g.csv", *TORCH, "-o", "result", "--overwrite"], folder, stage="asediff.app.pipeline:to_yaml"
+    )
     wait_until_reached(process, folder)
     process.kill()
     process.join()

@@ -11,15 +11,15 @@ from ase import units
 from ase.build import bulk, make_supercell
 from sampling import seed as shifted
 
-from asediff.lammps import LammpsError, LammpsRun, find_lmp, lammps_input, run_lammps, side_by_side
-from asediff.lammps_files import Box, parse_log, read_dump, write_data, write_frames
-from asediff.lammps_units import LammpsUnits
+from asediff.lammps.files import Box, parse_log, read_dump, write_data, write_frames
+from asediff.lammps.reference import lj_reference, spce_reference
+from asediff.lammps.run import LammpsError, LammpsRun, find_lmp, lammps_input, run_lammps, side_by_side
+from asediff.lammps.tables import PairTable, pair_section, spline_tables, write_tables
+from asediff.lammps.units import LammpsUnits
 from asediff.neighbors import NeighborList
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import LennardJones
-from asediff.reference import lj_reference, spce_reference
 from asediff.system import System
-from asediff.tables import PairTable, pair_section, spline_tables, write_tables
 
 SINGLE_POINT = """
 units ${units}

@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from asediff.locks import LOCK, InUseError, Lock, Owner, exclusive
-from asediff.processes import started_at
+from asediff.host.locks import LOCK, InUseError, Lock, Owner, exclusive
+from asediff.host.processes import started_at
 
 TOKEN = "0123456789abcdef"
 HOLD = (
-    "import sys, time, pathlib; from asediff.locks import Lock; from asediff.processes import run_program\n"
+    "import sys, time, pathlib; from asediff.host.locks import Lock; from asediff.host.processes import run_program\n"
     f"lock = Lock(pathlib.Path(sys.argv[1]), '{TOKEN}'); print('held', flush=True)\n"
     "run_program(sys.argv[2:], '.') if sys.argv[2:] else time.sleep(600)\n"
 )
@@ -129,8 +129,8 @@ class TestWithoutLocksOfTheFileSystem:
         def unsupported(*_: object) -> None:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-        monkeypatch.setattr("asediff.locks.fcntl.flock", unsupported)
-        monkeypatch.setattr("asediff.locks.PATIENCE", 0.1)
+        monkeypatch.setattr("asediff.host.locks.fcntl.flock", unsupported)
+        monkeypatch.setattr("asediff.host.locks.PATIENCE", 0.1)
 
     def test_a_running_owner_keeps_the_folder(self, tmp_path):
         with exclusive(tmp_path), pytest.raises(InUseError, match=f"process {os.getpid()}"):

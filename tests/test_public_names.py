@@ -28,7 +28,7 @@ def for_type_checkers(package):
     return {name.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names}
 
 
-@pytest.mark.parametrize("package", ["asediff", "asediff.config"])
+@pytest.mark.parametrize("package", ["asediff", "asediff.app.config"])
 def test_what_type_checkers_see_is_what_is_there(package):
     package = importlib.import_module(package)
     seen = for_type_checkers(package)
@@ -40,7 +40,7 @@ def test_what_type_checkers_see_is_what_is_there(package):
 
 
 def test_importing_asediff_imports_nothing_heavy():
-    code = "import asediff, asediff.config, json, sys; print(json.dumps([m for m in sys.modules]))"
+    code = "import asediff, asediff.app.config, json, sys; print(json.dumps([m for m in sys.modules]))"
     assert not set(HEAVY) & set(fresh(code))
 
 
@@ -63,9 +63,9 @@ def test_simulate_is_the_function_in_whatever_order_things_are_imported(imports)
 @pytest.mark.parametrize(
     "imports",
     [
-        "from asediff.config import resolve",
-        "from asediff.config.resolve import at; from asediff.config import resolve",
-        "import asediff.config.build; from asediff.config import resolve",
+        "from asediff.app.config import resolve",
+        "from asediff.app.config.resolve import at; from asediff.app.config import resolve",
+        "import asediff.app.config.build; from asediff.app.config import resolve",
     ],
 )
 def test_resolve_is_the_function_as_well(imports):

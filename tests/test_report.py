@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from asediff import RDF, DiffSim, LennardJones, PairPotential, StatePoint, System, Target, lattices
+from asediff.app.report import Evidence, curves, deviation_rows, write_report
 from asediff.fitting.result import FitResult
-from asediff.measurement import Measurement
-from asediff.report import Evidence, curves, deviation_rows, write_report
-from asediff.verify import Check, VerifyReport
+from asediff.lammps.verify import Check, VerifyReport
+from asediff.targets.measurement import Measurement
 
 KT = 0.0257
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from asediff import sanity
-from asediff.config import ConfigError, override, parse, plan, resolve
+from asediff.app.config import ConfigError, override, parse, plan, resolve
+from asediff.checks import numbers as sanity
 
 
 def write_curve(path, peak, end):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from asediff.config import models
-from asediff.config.schema import Constructor
-from asediff.config.signatures import REQUIRED, signature
+from asediff.app.config import models
+from asediff.app.config.schema import Constructor
+from asediff.app.config.signatures import REQUIRED, signature
 
 SECTIONS = sorted(Constructor.__subclasses__(), key=lambda section: section.__name__)
 assert models.Config
@@ -47,18 +47,18 @@ def test_the_source_tells_what_inspection_tells(section):
 
 
 def test_inherited_arguments_keep_their_order_and_words():
-    read = signature("asediff.engines.LammpsEngine")
+    read = signature("asediff.lammps.engine.LammpsEngine")
     assert [argument.name for argument in read.arguments][:3] == ["timestep", "steps", "save_every"]
     assert read.texts["steps"] == "steps of the recorded run."
-    assert {argument.name: argument.default for argument in signature("asediff.fitting.ihnc.IHNC").arguments if
+    assert {argument.name: argument.default for argument in signature("asediff.fitting.tables.ihnc.IHNC").arguments if
             argument.name == "growth"} == {"growth": 2.0}  # fmt: skip
 
 
 def test_a_class_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match=r"asediff\.losses\.L3 is no class of asediff"):
-        signature("asediff.losses.L3")
+    with pytest.raises(ValueError, match=r"asediff\.targets\.losses\.L3 is no class of asediff"):
+        signature("asediff.targets.losses.L3")
 
 
 def test_a_default_may_be_the_name_of_a_constant():
-    (keep,) = (a for a in signature("asediff.adjoints.ReversibleAdjoint").arguments if a.name == "keep")
+    (keep,) = (a for a in signature("asediff.dynamics.adjoints.ReversibleAdjoint").arguments if a.name == "keep")
     assert keep.default == 128

@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import NeighborList
 from asediff.potentials import LennardJones, PairPotential
-from asediff.splines import PairSpline, clamped_spline
+from asediff.potentials.splines import PairSpline, clamped_spline
 from asediff.system import System
 
 

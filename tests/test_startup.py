@@ -10,7 +10,7 @@ import pytest
 HEAVY = {"torch", "numba", "scipy", "ase", "matplotlib", "vesin"}
 CODE = """
 import json, sys
-from asediff.cli import main
+from asediff.app.cli import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as stop:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from ase import units
 
-from asediff.lammps_units import LammpsUnits
+from asediff.lammps.tables import PairTable, pair_section, read_tables, spline_tables, table_units, write_tables
+from asediff.lammps.units import LammpsUnits
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import LennardJones
 from asediff.system import System
-from asediff.tables import PairTable, pair_section, read_tables, spline_tables, table_units, write_tables
 
 
 def lennard_jones(r):

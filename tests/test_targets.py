@@ -9,7 +9,7 @@ from ase import Atoms, units
 
 from asediff.observables import RDF
 from asediff.system import System
-from asediff.targets import L2, JensenShannon, StatePoint, Target
+from asediff.targets.target import L2, JensenShannon, StatePoint, Target
 
 OBSERVABLE = RDF(3.0, 30)
 ONES = torch.ones(30, dtype=torch.float64)

@@ -10,12 +10,12 @@ from sampling import seed
 
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import sample
+from asediff.fitting.statistics.uncertainty import uncertainty_band
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted
 from asediff.system import System
-from asediff.targets import StatePoint, Target
-from asediff.uncertainty import uncertainty_band
+from asediff.targets.target import StatePoint, Target
 
 pytestmark = pytest.mark.sampled
 

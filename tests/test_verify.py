@@ -9,12 +9,12 @@ from ase import units
 from ase.build import bulk, make_supercell
 from sampling import seed as shifted
 
-from asediff.lammps import LammpsRun
+from asediff.lammps.run import LammpsRun
+from asediff.lammps.tables import PairTable, spline_tables, write_tables
+from asediff.lammps.verify import Check, verify_export
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import LennardJones
 from asediff.system import System
-from asediff.tables import PairTable, spline_tables, write_tables
-from asediff.verify import Check, verify_export
 
 pytestmark = pytest.mark.sampled
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from asediff.config import ConfigError, override, read_yaml
-from asediff.config.yaml_files import LARGEST_FILE, MOST_VALUES, dump_yaml, parse_yaml
+from asediff.app.config import ConfigError, override, read_yaml
+from asediff.app.config.yaml_files import LARGEST_FILE, MOST_VALUES, dump_yaml, parse_yaml
 
 BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

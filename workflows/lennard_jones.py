@@ -35,9 +35,9 @@ from asediff import (
     fit,
 )
 from asediff.fitting.result import FitResult
+from asediff.lammps.reference import lj_reference
 from asediff.lattices import fcc
-from asediff.losses import mean_abs_deviation, potential_deviation, structural_deviation
-from asediff.reference import lj_reference
+from asediff.targets.losses import mean_abs_deviation, potential_deviation, structural_deviation
 
 PAIR = ("Ar", "Ar")
 

@@ -1,10 +1,15 @@
 """Methods that change a potential until it meets its targets, and the verb `fit` that runs them."""
 
 from asediff.fitting.api import FitJob, Method, fit, validate
-from asediff.fitting.averages import Statistics
-from asediff.fitting.diffsim import DiffSim
-from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.ibi import (
+from asediff.fitting.gradients.diffsim import DiffSim
+from asediff.fitting.gradients.pretrain import BoltzmannPretraining
+from asediff.fitting.gradients.relative_entropy import RelativeEntropy
+from asediff.fitting.gradients.reweighting import ExactWeights, LinearResponse, Reweighting
+from asediff.fitting.result import FitResult
+from asediff.fitting.statistics.averages import Statistics
+from asediff.fitting.statistics.histograms import FrameStatistics
+from asediff.fitting.statistics.samples import sample
+from asediff.fitting.tables.ibi import (
     IBI,
     Extrapolate,
     SafeUpdate,
@@ -15,15 +20,10 @@ from asediff.fitting.ibi import (
     VirialPressure,
     VotcaUpdate,
 )
-from asediff.fitting.ihnc import IHNC
-from asediff.fitting.newton import IMC, GaussNewton
-from asediff.fitting.pretrain import BoltzmannPretraining
-from asediff.fitting.regularization import Smoothness, Tikhonov, TruncatedSVD
-from asediff.fitting.relative_entropy import RelativeEntropy
-from asediff.fitting.result import FitResult
-from asediff.fitting.reweighting import ExactWeights, LinearResponse, Reweighting
-from asediff.fitting.samples import sample
-from asediff.fitting.tabulated import PowerCore
+from asediff.fitting.tables.ihnc import IHNC
+from asediff.fitting.tables.newton import IMC, GaussNewton
+from asediff.fitting.tables.regularization import Smoothness, Tikhonov, TruncatedSVD
+from asediff.fitting.tables.tabulated import PowerCore
 
 __all__ = [
     "IBI",

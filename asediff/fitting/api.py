@@ -14,14 +14,14 @@ from typing import Any
 from tqdm import tqdm
 
 from asediff.engines import Engine
-from asediff.files import check_names
 from asediff.fitting.result import KIND, FitResult
-from asediff.folders import ResultFolder
-from asediff.measurement import Measurement
+from asediff.host.files import check_names
+from asediff.host.folders import ResultFolder
 from asediff.neighbors import check_box
 from asediff.potentials.io import decoded, encoded
 from asediff.potentials.pair import PairPotential, check_pairwise
-from asediff.targets import StatePoint
+from asediff.targets.measurement import Measurement
+from asediff.targets.target import StatePoint
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_FORMAT = 3

@@ -9,13 +9,13 @@ import torch
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob
-from asediff.fitting.samples import Sample, sample
+from asediff.fitting.statistics.samples import Sample, sample
 from asediff.fitting.steps import Steps
-from asediff.measurement import Measurement, deviation
 from asediff.observables import RDF
 from asediff.simulate import InstabilityError
 from asediff.system import System
-from asediff.targets import StatePoint
+from asediff.targets.measurement import Measurement, deviation
+from asediff.targets.target import StatePoint
 
 Update = Callable[[int, list[Sample]], Mapping[str, float]]
 """Changes `job.potential` in place from the samples of an iteration; returns numbers for the history."""

@@ -17,12 +17,12 @@ import torch
 from matplotlib.axes import Axes
 
 from asediff import plotting
-from asediff.files import check_names, file_name
-from asediff.folders import ResultFolder
-from asediff.measurement import Deviation, Measurement
+from asediff.host.files import check_names, file_name
+from asediff.host.folders import ResultFolder
 from asediff.potentials.io import save_potential
 from asediff.potentials.pair import PairPotential
-from asediff.targets import StatePoint
+from asediff.targets.measurement import Deviation, Measurement
+from asediff.targets.target import StatePoint
 
 KIND = "fit"
 """Of result folders."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from asediff.neighbors import NeighborList
 from asediff.observables.base import Observable, frames_of
 from asediff.potentials.base import Potential
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -100,7 +100,7 @@ def _strain_virial(
 class _PairVirial(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, coefficients: Tensor, system: System, spline: PairSpline) -> Tensor:
-        from asediff.kernels import cpu_static
+        from asediff.kernels.cpu import static as cpu_static
 
         ctx.save_for_backward(positions, coefficients)
         ctx.batch, ctx.tables = spline.arrays(system)
@@ -110,7 +110,7 @@ class _PairVirial(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        from asediff.kernels import cpu_static
+        from asediff.kernels.cpu import static as cpu_static
 
         positions, _ = ctx.saved_tensors
         weights = _array(gradient)[:, :, None, None] * np.eye(3)

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from asediff._system_checks import periodic_heights
-from asediff.kernels import cpu_rdf, torch_rdf
+from asediff.checks.systems import periodic_heights
+from asediff.kernels.cpu import rdf as cpu_rdf
 from asediff.kernels.devices import runs_triton
+from asediff.kernels.reference import torch_rdf
 from asediff.kernels.shells import ShellGrid, shell_quadrature
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
@@ -258,7 +259,7 @@ class RDF(Observable):
 def _kernels(device: torch.device) -> Any:
     """The implementation of the histograms for a device."""
     if runs_triton(device):
-        from asediff.kernels import cuda_rdf
+        from asediff.kernels.cuda import rdf as cuda_rdf
 
         return cuda_rdf
     return cpu_rdf if device.type == "cpu" else torch_rdf

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asediff.neighbors import Neighbors
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
 

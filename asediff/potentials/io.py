@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from asediff.files import write_whole
+from asediff.host.files import write_whole
 from asediff.potentials.neural import NeuralRadial
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.radial import (

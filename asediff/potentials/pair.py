@@ -11,12 +11,12 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
+from asediff.checks.species import pair_name
 from asediff.neighbors import Neighbors
 from asediff.potentials.base import Potential
 from asediff.potentials.radial import Radial
+from asediff.potentials.splines import PairSpline, clamped_spline
 from asediff.potentials.truncation import Switched, Truncation, value_and_slope
-from asediff.species import pair_name
-from asediff.splines import PairSpline, clamped_spline
 from asediff.system import System
 
 FLOOR = 0.02  # first knot, as a fraction of the cutoff: closer than this no pair ever comes

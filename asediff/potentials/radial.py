@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asediff.splines import clamped_spline
+from asediff.potentials.splines import clamped_spline
 
 
 def _positive(name: str, value: float) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asediff.locks import exclusive
+from asediff.host.locks import exclusive
 from asediff.votca.lammps import write_lammps_table
 from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping

@@ -11,7 +11,7 @@ from typing import Any
 
 from ase import Atoms
 
-from asediff.processes import run_program
+from asediff.host.processes import run_program
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Settings
 from asediff.votca.tables import Table, VotcaError

@@ -13,12 +13,12 @@ import torch
 
 from asediff.engines import TorchEngine
 from asediff.fitting import sample
+from asediff.fitting.statistics.uncertainty import uncertainty_band
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted
 from asediff.system import System
-from asediff.targets import StatePoint, Target
-from asediff.uncertainty import uncertainty_band
+from asediff.targets.target import StatePoint, Target
 
 mpl.use("Agg")
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "results"

@@ -25,10 +25,10 @@ from asediff import (
     Target,
     simulate,
 )
-from asediff.adjoints import Adjoint
+from asediff.dynamics.adjoints import Adjoint
 from asediff.fitting.api import FitJob
-from asediff.fitting.diffsim import _Descent
-from asediff.kernels.cpu import set_num_threads
+from asediff.fitting.gradients.diffsim import _Descent
+from asediff.kernels.cpu.backend import set_num_threads
 from tests.benchmarks.fluid import (
     CELLS,
     SKIN,

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from asediff import LennardJones, NoseHooverChain, PairPotential, System, simulate
-from asediff.lammps import find_lmp
-from asediff.lammps_files import write_data
+from asediff.lammps.files import write_data
+from asediff.lammps.run import find_lmp
+from asediff.lammps.tables import spline_tables, write_tables
 from asediff.lattices import fcc
-from asediff.tables import spline_tables, write_tables
 
 CELLS = {256: 4, 864: 6, 6912: 12, 97556: 29}
 """Number of atoms -> fcc cells along an edge; 97,556 stands for 100,000."""

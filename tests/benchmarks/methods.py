@@ -34,12 +34,12 @@ from asediff.fitting import (
     Reweighting,
     fit,
 )
+from asediff.lammps.reference import spce_reference
 from asediff.lattices import fcc, lattice_with_atoms, mixture
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, NeuralRadial, PairPotential, Repulsion, Shifted
-from asediff.reference import spce_reference
 from asediff.system import System
-from asediff.targets import StatePoint, Target, potential_deviation
+from asediff.targets.target import StatePoint, Target, potential_deviation
 
 from .methods_page import page
 

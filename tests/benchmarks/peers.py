@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from asediff import RDF, NeuralRadial, PairPotential, Repulsion, ReversibleAdjoint, System, simulate
-from asediff.kernels.cpu import set_num_threads
+from asediff.kernels.cpu.backend import set_num_threads
 from tests.benchmarks.engine import HORIZON, Rows, clock, forward_rate, gradient_seconds
 from tests.benchmarks.fluid import SKIN, STEPS, equilibrated, integrator
 

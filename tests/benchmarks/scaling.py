@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from numba import njit
 
 from asediff import RDF, CheckpointAdjoint, ReversibleAdjoint, System
-from asediff.adjoints import Adjoint
+from asediff.dynamics.adjoints import Adjoint
 from asediff.kernels.arrays import Batch, SplineTables
-from asediff.kernels.cpu import set_num_threads
-from asediff.kernels.cpu_list import rebuild
-from asediff.kernels.cpu_space import FORWARD_ROWS, LENGTH, Space, X, enlarge, make_space
-from asediff.kernels.cpu_teamwork import put
+from asediff.kernels.cpu.backend import set_num_threads
+from asediff.kernels.cpu.lists import rebuild
+from asediff.kernels.cpu.space import FORWARD_ROWS, LENGTH, Space, X, enlarge, make_space
+from asediff.kernels.cpu.teamwork import put
 from asediff.plotting import BLUE, GREEN, VERMILION
 from tests.benchmarks.engine import HORIZON, Rows, clock, forward_rate, gradient_seconds, resident_mb
 from tests.benchmarks.fluid import CELLS, SKIN, STEPS, equilibrated, lammps_list_seconds, potential, prepare_lammps
@@ -113,7 +113,7 @@ def peak_of_gradient(n_atoms: int, steps: int, adjoint: str) -> float:
 def total_memory(n_atoms: int, steps: int, adjoint: str) -> dict[str, float]:
     """Peak memory of the gradient in a process of its own: above a 12-step gradient, and above bare imports, MB."""
     code = (
-        "import sys, torch; import asediff; import asediff.kernels.cpu\n"
+        "import sys, torch; import asediff; import asediff.kernels.cpu.backend\n"
         "from tests.benchmarks import engine, scaling\n"
         "base = engine.resident_mb()\n"
         f"extra = scaling.peak_of_gradient({n_atoms}, {steps}, {adjoint!r})\n"

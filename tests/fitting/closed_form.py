@@ -9,7 +9,7 @@ from asediff.lattices import fcc, mixture
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted, TabulatedRadial
 from asediff.system import System
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 BINS = 100
 

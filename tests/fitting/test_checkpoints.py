@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from asediff.engines import DiluteEngine
-from asediff.files import FileError
 from asediff.fitting import IBI, IMC, fit
 from asediff.fitting.api import CHECKPOINT
-from asediff.folders import ResultFolder
-from asediff.locks import InUseError
-from asediff.manifest import MARKER, FolderError
+from asediff.host.files import FileError
+from asediff.host.folders import ResultFolder
+from asediff.host.locks import InUseError
+from asediff.host.manifest import MARKER, FolderError
 from asediff.potentials import save_potential
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, lennard_jones, shallower
 
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("asediff.files.os.fsync", full)
+        patch.setattr("asediff.host.files.os.fsync", full)
         with pytest.raises(FileError, match=r"checkpoint\.pt: cannot be written \(No space left on device\)"):
             learn(tmp_path, method=IMC(DiluteEngine(), 4))
     assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -6,16 +6,16 @@ import pytest
 import torch
 from sampling import seed
 
-from asediff.adjoints import ReversibleAdjoint
+from asediff.dynamics.adjoints import ReversibleAdjoint
 from asediff.engines import TorchEngine
 from asediff.fitting import DiffSim, fit
-from asediff.fitting.gradients import compare_gradients
-from asediff.fitting.reweighting import ReweightedGradient
+from asediff.fitting.gradients.comparison import compare_gradients
+from asediff.fitting.gradients.reweighting import ReweightedGradient
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted
 from asediff.system import System
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 
 def lennard_jones(epsilon: float = 1.0, sigma: float = 1.0, cutoff: float = 2.0) -> PairPotential:

@@ -7,16 +7,17 @@ import pytest
 import torch
 from sampling import seed, sigmas
 
-from asediff.engines import LammpsEngine, TorchEngine
-from asediff.fitting.averages import ideal_counts, potential_curve
-from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.samples import sample
+from asediff.engines import TorchEngine
+from asediff.fitting.statistics.averages import ideal_counts, potential_curve
+from asediff.fitting.statistics.histograms import FrameStatistics
+from asediff.fitting.statistics.samples import sample
+from asediff.lammps.engine import LammpsEngine
 from asediff.lattices import fcc, mixture
 from asediff.observables import RDF
 from asediff.observables.pressure import Pressure
 from asediff.potentials import LennardJones, PairPotential, Shifted, TabulatedRadial
 from asediff.system import System
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 from asediff.trajectory import Trajectory
 
 from .closed_form import lennard_jones, liquid, uniform_frames

@@ -10,17 +10,22 @@ import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
-import asediff.fitting.hypernetted as module
+import asediff.fitting.tables.hypernetted as module
 from asediff.engines import DiluteEngine
 from asediff.fitting import IHNC, IMC, GaussNewton, LinearResponse, fit
-from asediff.fitting.averages import potential_curve
-from asediff.fitting.dilute import DiluteStatistics
-from asediff.fitting.hypernetted import closure_response, closure_share, hypernetted_response, untargeted_pairs
-from asediff.fitting.newton import NewtonProblem, free_rows
-from asediff.fitting.samples import sample
-from asediff.fitting.tabulated import pair_targets, table_basis
+from asediff.fitting.statistics.averages import potential_curve
+from asediff.fitting.statistics.dilute import DiluteStatistics
+from asediff.fitting.statistics.samples import sample
+from asediff.fitting.tables.hypernetted import (
+    closure_response,
+    closure_share,
+    hypernetted_response,
+    untargeted_pairs,
+)
+from asediff.fitting.tables.newton import NewtonProblem, free_rows
+from asediff.fitting.tables.tabulated import pair_targets, table_basis
 from asediff.observables import RDF
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, lennard_jones, mixture_potential, shallower
 

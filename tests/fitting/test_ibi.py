@@ -22,10 +22,10 @@ from asediff.fitting import (
     VotcaUpdate,
     fit,
 )
-from asediff.fitting.ibi import Conditions
-from asediff.fitting.tabulated import PowerCore, pair_targets
+from asediff.fitting.tables.ibi import Conditions
+from asediff.fitting.tables.tabulated import PowerCore, pair_targets
 from asediff.observables import RDF
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, grid, lennard_jones, liquid, mixture_potential, shallower
 

@@ -24,12 +24,12 @@ from asediff.fitting import (
     fit,
 )
 from asediff.fitting.iterations import undersampled
-from asediff.fitting.newton import NewtonProblem
-from asediff.fitting.samples import sample
-from asediff.fitting.tabulated import pair_targets, table_basis
+from asediff.fitting.statistics.samples import sample
+from asediff.fitting.tables.newton import NewtonProblem
+from asediff.fitting.tables.tabulated import pair_targets, table_basis
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, PairPotential, Shifted
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, inside, lennard_jones, mixture_potential, shallower
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from sampling import seed as shifted
 
-from asediff.engines import DiluteEngine, LammpsEngine, TorchEngine
+from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import IHNC, IMC, GaussNewton, Reweighting, fit
 from asediff.fitting.iterations import run_lengths, worth_of_signal
+from asediff.lammps.engine import LammpsEngine
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.system import System
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, lennard_jones, shallower
 

@@ -19,10 +19,10 @@ from asediff import (
     fit,
     lattices,
 )
-from asediff.fitting.histograms import FrameStatistics
-from asediff.fitting.reweighting import ReweightedGradient
+from asediff.app.report import Evidence, deviation_rows, told, write_report
+from asediff.fitting.gradients.reweighting import ReweightedGradient
+from asediff.fitting.statistics.histograms import FrameStatistics
 from asediff.observables import ADF, VACF, StructureFactor
-from asediff.report import Evidence, deviation_rows, told, write_report
 
 STEP = 0.005
 ENGINE = TorchEngine(STEP, equilibration_steps=20, steps=100, save_every=5)

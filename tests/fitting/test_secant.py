@@ -8,11 +8,11 @@ from sampling import seed as shifted
 
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import IHNC, GaussNewton, Tikhonov, fit
-from asediff.fitting.secant import Experience, Visit
+from asediff.fitting.tables.secant import Experience, Visit
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.system import System
-from asediff.targets import StatePoint, Target
+from asediff.targets.target import StatePoint, Target
 
 from .closed_form import dilute_point, lennard_jones, shallower
 

@@ -9,7 +9,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from asediff.kernels import cuda_chain, cuda_lists, cuda_pair, cuda_rdf_loops, cuda_step
+from asediff.kernels.cuda import chain as cuda_chain
+from asediff.kernels.cuda import lists as cuda_lists
+from asediff.kernels.cuda import pair as cuda_pair
+from asediff.kernels.cuda import rdf_loops as cuda_rdf_loops
+from asediff.kernels.cuda import step as cuda_step
 
 INT32 = [
     "atom_in_system",

@@ -4,10 +4,11 @@ from brute_force import batch, lattice, run, stepper, tables
 from sampling import seed as shifted
 from scipy.interpolate import CubicSpline
 
-from asediff.kernels import cpu, cpu_descent
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
-from asediff.kernels.cpu import pair_forces, rollout, rollout_vjp, set_num_threads
-from asediff.kernels.cpu_space import BUILDS, make_space
+from asediff.kernels.cpu import backend as cpu
+from asediff.kernels.cpu import descent as cpu_descent
+from asediff.kernels.cpu.backend import pair_forces, rollout, rollout_vjp, set_num_threads
+from asediff.kernels.cpu.space import BUILDS, make_space
 
 KINDS = [NVE, NOSE_HOOVER, LANGEVIN]
 NAMES = {NVE: "nve", NOSE_HOOVER: "chain", LANGEVIN: "langevin"}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from asediff.kernels import cpu_rdf, reference_rdf
-from asediff.kernels.cpu_team import set_num_threads
+from asediff.kernels.cpu import rdf as cpu_rdf
+from asediff.kernels.cpu.team import set_num_threads
+from asediff.kernels.reference import rdf as reference_rdf
 from asediff.kernels.shells import ShellGrid, moment_expansion
 
 ONE_TYPE = torch.zeros(1, 1, dtype=torch.int64)

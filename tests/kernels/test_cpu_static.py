@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from brute_force import batch, forces, lattice, tables
 
-from asediff.kernels.cpu import pair_forces, pair_vjp
-from asediff.kernels.cpu_space import BUILDS
-from asediff.kernels.cpu_static import PairEvaluator
+from asediff.kernels.cpu.backend import pair_forces, pair_vjp
+from asediff.kernels.cpu.space import BUILDS
+from asediff.kernels.cpu.static import PairEvaluator
 
 SKEWED = [[1.0, 0.0, 0.0], [0.9, 1.0, 0.0], [-0.8, 0.7, 1.0]]
 MIXED = {"n_tables": 3, "table_index": ((0, 1), (1, 2))}

@@ -12,15 +12,18 @@ import torch
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install asediff[gpu])")
 
-from asediff import fused_cuda
-from asediff.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.fused import FusedFailure, FusedForm, fused_run
-from asediff.general import general_run
-from asediff.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
-from asediff.kernels import cpu, cuda, cuda_pool, reference
+from asediff.dynamics import fused_cuda
+from asediff.dynamics.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
+from asediff.dynamics.fused import FusedFailure, FusedForm, fused_run
+from asediff.dynamics.general import general_run
+from asediff.dynamics.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
+from asediff.kernels.cpu import backend as cpu
+from asediff.kernels.cuda import backend as cuda
+from asediff.kernels.cuda import pool as cuda_pool
+from asediff.kernels.reference import pair as reference
 from asediff.potentials import Potential
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

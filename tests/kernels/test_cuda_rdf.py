@@ -8,8 +8,11 @@ import torch
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install asediff[gpu])")
 
-from asediff.kernels import cpu_rdf, cuda_rdf, reference_rdf, torch_rdf
-from asediff.kernels.cuda_shells import fine_expansion
+from asediff.kernels.cpu import rdf as cpu_rdf
+from asediff.kernels.cuda import rdf as cuda_rdf
+from asediff.kernels.cuda.shells import fine_expansion
+from asediff.kernels.reference import rdf as reference_rdf
+from asediff.kernels.reference import torch_rdf
 from asediff.kernels.shells import ShellGrid, relative_weight
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from asediff.kernels.arrays import Batch, SplineTables
-from asediff.kernels.reference import pair_forces, pair_vjp
+from asediff.kernels.reference.pair import pair_forces, pair_vjp
 from asediff.neighbors import NeighborList
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
 SKEWED = [[1, 0, 0], [0.4, 1, 0], [0.1, -0.3, 1]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asediff.kernels import reference_rdf, torch_rdf
+from asediff.kernels.reference import rdf as reference_rdf
+from asediff.kernels.reference import torch_rdf
 from asediff.kernels.shells import ShellGrid
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from asediff.files import FileError
+from asediff.host.files import FileError
 from asediff.potentials import LennardJones, PairPotential, load_potential, save_potential
 
 
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_the_file_before(path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = path.read_bytes()
-    monkeypatch.setattr("asediff.files.os.fsync", full)
+    monkeypatch.setattr("asediff.host.files.os.fsync", full)
     with pytest.raises(FileError, match="No space left on device"):
         save_potential(PairPotential(LennardJones(2.0), 2.5), path)
     assert path.read_bytes() == before

@@ -19,7 +19,7 @@ from asediff.potentials import (
     Truncated,
     Truncation,
 )
-from asediff.splines import PairSpline
+from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
 TRUNCATIONS = [Truncated(), Shifted(), ForceShifted(), Switched()]

@@ -1,0 +1,1 @@
+"""What users start: configurations, the command line, the chain behind `asediff fit`, its report."""

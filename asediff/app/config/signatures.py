@@ -1,0 +1,169 @@
+"""Signatures of asediff's classes, read from their source, so that the schema needs neither torch nor numba.
+
+The schema of the configuration is made of the arguments of these classes. Importing them takes seconds; a misspelt key
+is found in a fraction of one this way.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIRED: Any = ...
+_TYPES: dict[str, Any] = {"bool": bool, "float": float, "int": int, "str": str}
+
+
+@dataclass(frozen=True, eq=False)
+class Argument:
+    """One argument of a class.
+
+    Attributes:
+        name: of the argument.
+        annotation: its type, as source.
+        given: its default, as source; None where it has to be given.
+    """
+
+    name: str
+    annotation: ast.expr
+    given: ast.expr | None
+
+    @property
+    def type(self) -> Any:
+        """Its type as plain data; sequences are lists, which is what YAML gives.
+
+        Raises:
+            TypeError: no plain data.
+        """
+        return _plain(self.annotation)
+
+    @property
+    def default(self) -> Any:
+        """Its default; `REQUIRED` where it has none.
+
+        Raises:
+            ValueError: the default is made by code.
+        """
+        return REQUIRED if self.given is None else ast.literal_eval(self.given)
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """The arguments of a class and the words about them.
+
+    Attributes:
+        arguments: in order.
+        texts: descriptions in the `Args` section of its docstring, inherited ones included, by argument name.
+        summary: first paragraph of its docstring.
+    """
+
+    arguments: tuple[Argument, ...]
+    texts: dict[str, str]
+    summary: str
+
+
+def signature(path: str) -> Signature:
+    """The signature of a class.
+
+    Args:
+        path: such as `asediff.fitting.gradients.diffsim.DiffSim`, where the class is defined.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    module, _, name = path.rpartition(".")
+    lineage = list(_lineage(module, name))
+    if not lineage:
+        raise ValueError(f"path: {path} is no class of asediff; give the module in which it is defined")
+    module, own = lineage[0]
+    fields: dict[str, Argument] = {}
+    texts: dict[str, str] = {}
+    for home, cls in reversed(lineage):
+        texts |= _texts(ast.get_docstring(cls) or "")
+        if _is_dataclass(cls):
+            fields |= {a.name: a for a in _fields(home, cls)}
+    if not _is_dataclass(own):
+        fields = {a.name: a for a in _init(module, own)}
+    return Signature(tuple(fields.values()), texts, (ast.get_docstring(own) or "").split("\n\n")[0])
+
+
+@lru_cache(maxsize=64)
+def _module(name: str) -> ast.Module:
+    path = ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8") if name.startswith("asediff.") and path.is_file() else "")
+
+
+def _lineage(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """A class and those of asediff that it inherits from, nearest first, each with its module."""
+    for node in _module(module).body:
+        if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
+            yield from _lineage(str(node.module), name)
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            yield module, node
+            for base in node.bases:
+                if isinstance(base, ast.Name):
+                    yield from _lineage(module, base.id)
+
+
+def _is_dataclass(cls: ast.ClassDef) -> bool:
+    return any(ast.unparse(decorator).startswith("dataclass") for decorator in cls.decorator_list)
+
+
+def _value(module: str, given: ast.expr | None) -> ast.expr | None:
+    """A default as it stands, or the value of the constant that it names."""
+    if isinstance(given, ast.Name):
+        for node in _module(module).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == given.id:
+                return node.value
+    return given
+
+
+def _fields(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
+    for node in cls.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        if not ast.unparse(node.annotation).startswith("ClassVar"):
+            yield Argument(node.target.id, node.annotation, _value(module, node.value))
+
+
+def _init(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
+    for node in cls.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            known = node.args
+            defaults = [*[None] * (len(known.args) - len(known.defaults)), *known.defaults, *known.kw_defaults]
+            for argument, default in zip([*known.args, *known.kwonlyargs], defaults, strict=True):
+                if argument.annotation is not None:
+                    yield Argument(argument.arg, argument.annotation, _value(module, default))
+
+
+def _plain(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Name(id=name) if name in _TYPES:
+            return _TYPES[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _plain(left) | _plain(right)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=options):
+            return Literal[ast.literal_eval(options)]
+        case ast.Subscript(value=ast.Name(id="Sequence" | "tuple" | "list"), slice=items):
+            return list[_plain(items.elts[0] if isinstance(items, ast.Tuple) else items)]  # type: ignore[misc]
+    raise TypeError(f"annotation: {ast.unparse(node)} is no plain data; give the section a type for this argument")
+
+
+def _texts(docstring: str) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    section = re.search(r"^ *(?:Args|Attributes):\n((?: +.*\n?|\n)+)", inspect.cleandoc(docstring), re.M)
+    if section is None:
+        return texts
+    for entry in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.M):
+        text = " ".join(entry[2].split()).replace("time unit", "fs (lj: reduced time)")
+        if not text.startswith("see `"):
+            texts[entry[1]] = text
+    return texts

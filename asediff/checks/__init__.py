@@ -1,0 +1,1 @@
+"""What names, numbers and systems can be: one table of ranges, one place of refusals."""

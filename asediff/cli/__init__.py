@@ -1,5 +1,0 @@
-"""The `asediff` command."""
-
-from asediff.cli.main import main
-
-__all__ = ["main"]

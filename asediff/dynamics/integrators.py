@@ -1,0 +1,173 @@
+"""Integrators: what a user chooses and hands in; the step maps that they make are in `steppers.py`."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import ase.units
+import torch
+from torch import Tensor
+
+from asediff.dynamics.steppers import ChainStepper, Forces, LangevinStepper, State, Stepper, check_rates
+from asediff.system import System
+
+__all__ = [
+    "ChainStepper",
+    "Forces",
+    "Integrator",
+    "Langevin",
+    "LangevinStepper",
+    "NoseHooverChain",
+    "State",
+    "Stepper",
+    "Thermostatted",
+    "VelocityVerlet",
+    "check_rates",
+]
+
+
+def _check(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: {value} is not a positive finite number; give {name} > 0")
+
+
+def _check_temperature(name: str, value: float | Tensor) -> None:
+    numbers = torch.as_tensor(value)
+    if not bool((torch.isfinite(numbers) & (numbers > 0)).all()):
+        raise ValueError(f"{name}: {numbers.tolist()} is not a temperature; give a finite number above zero")
+
+
+def _per_system(kT: float | Tensor, system: System) -> Tensor:
+    """kT as `(n_systems,)` in the type and on the device of the system."""
+    value = torch.as_tensor(kT, dtype=system.dtype, device=system.device)
+    if value.ndim > 1 or (value.ndim == 1 and len(value) not in (1, system.n_systems)):
+        raise ValueError(
+            f"kT: shape {tuple(value.shape)} does not fit {system.n_systems} systems; "
+            f"give one number or a tensor of shape ({system.n_systems},)"
+        )
+    _check_temperature("kT", value)
+    return value.expand(system.n_systems).contiguous()
+
+
+@dataclass(frozen=True)
+class Integrator(ABC):
+    """A time stepper.
+
+    Args:
+        timestep: length of a step, time unit (ASE's for ASE systems: `2 * ase.units.fs`).
+    """
+
+    timestep: float
+
+    def __post_init__(self) -> None:
+        _check("timestep", self.timestep)
+
+    @abstractmethod
+    def stepper(self, system: System, kT: Tensor | float | None) -> Stepper:
+        """The step maps with the masses, degrees of freedom and temperatures of `system`."""
+
+
+@dataclass(frozen=True)
+class Thermostatted(Integrator):
+    """An integrator at a temperature.
+
+    Args:
+        timestep: time unit.
+        kT: energy; a number or `(n_systems,)`. Exactly one of `kT` and `temperature_K` is given, or neither when the
+            state points of a fit say it.
+        temperature_K: kelvin, for systems in ASE's units.
+    """
+
+    kT: float | Tensor | None = None
+    temperature_K: float | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kT is not None and self.temperature_K is not None:
+            raise ValueError("kT, temperature_K: both are given; give exactly one")
+        for name in ("kT", "temperature_K"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_temperature(name, value)
+
+    def thermal_energy(self, system: System, kT: Tensor | float | None) -> Tensor:
+        """kT of each system `(n_systems,)`; the integrator's own, or the one handed in."""
+        own = self.kT
+        if self.temperature_K is not None:
+            own = torch.as_tensor(self.temperature_K) * ase.units.kB
+        value = own if own is not None else kT
+        if value is None:
+            raise ValueError("kT: missing; give the integrator kT (energy) or temperature_K")
+        return _per_system(value, system)
+
+
+@dataclass(frozen=True)
+class VelocityVerlet(Integrator):
+    """Velocity Verlet: constant energy (NVE), second order, time-reversible."""
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`; kT is only remembered for temperature-dependent potentials."""
+        return Stepper(self.timestep, system, None if kT is None else _per_system(kT, system))
+
+
+@dataclass(frozen=True)
+class NoseHooverChain(Thermostatted):
+    """Nosé-Hoover chain thermostat: constant temperature, deterministic, time-reversible.
+
+    Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996), one half chain update before and one after a
+    velocity-Verlet step. Q_1 = N_f kT tdamp², Q_j = kT tdamp², N_f = 3 n - 3 for each system of n atoms: the centre of
+    mass must be at rest, as `System.thermalized` leaves it, and stays so.
+
+    Args:
+        timestep: time unit.
+        kT: see `Thermostatted`.
+        temperature_K: see `Thermostatted`.
+        tdamp: relaxation time of the thermostat, time unit; default 100 timesteps.
+        tchain: number of thermostats in the chain, at least 1.
+    """
+
+    tdamp: float | None = None
+    tchain: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tdamp is not None:
+            _check("tdamp", self.tdamp)
+        if self.tchain < 1:
+            raise ValueError(f"tchain: {self.tchain} is too short; give at least 1")
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`."""
+        tdamp = 100.0 * self.timestep if self.tdamp is None else self.tdamp
+        return ChainStepper(self.timestep, system, self.thermal_energy(system, kT), tdamp, self.tchain)
+
+
+@dataclass(frozen=True)
+class Langevin(Thermostatted):
+    """Langevin dynamics by BAOAB (Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34).
+
+    The noise is a function of (seed, atom, step), so a run can be replayed and reversed exactly.
+
+    Args:
+        timestep: time unit.
+        kT: see `Thermostatted`.
+        temperature_K: see `Thermostatted`.
+        friction: 1/time unit.
+        seed: of the noise, 0 <= seed < 2^62; system k of a batch uses seed + k, so that a batch equals its members.
+            Independent runs of batches need seeds farther apart than the number of systems.
+    """
+
+    friction: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("friction", self.friction)
+        if not 0 <= self.seed < 2**62:
+            raise ValueError(f"seed: {self.seed} is not within 0..2^62; give a non-negative whole number")
+
+    def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
+        """See `Integrator.stepper`."""
+        return LangevinStepper(self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed)

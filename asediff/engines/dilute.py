@@ -1,0 +1,51 @@
+"""The limit of zero density in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from asediff.engines.base import Engine
+from asediff.observables import RDF
+from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.system import System
+from asediff.targets.measurement import Measurement
+from asediff.targets.target import StatePoint
+
+
+@dataclass(frozen=True)
+class DiluteEngine(Engine):
+    """The limit of zero density, where g(r) = exp(-u(r)/kT) exactly: tests every inverse method in milliseconds."""
+
+    def measure(
+        self,
+        potential: PairPotential,
+        state_point: StatePoint,
+        *,
+        seed: int,
+        start: System | None = None,
+    ) -> Measurement:
+        """The g(r) of each RDF target in closed form, with no error bar and the ideal-gas pressure.
+
+        Raises:
+            ValueError: a target is not an RDF.
+        """
+        check_pairwise(potential, "DiluteEngine")
+        values = []
+        for target in state_point.targets:
+            observable = target.observable
+            if not isinstance(observable, RDF):
+                raise ValueError(f"targets: {type(observable).__name__} has no dilute limit here; give RDF targets")
+            with torch.no_grad():
+                u = potential.function(observable.centers, observable.pair, float(state_point.kT))
+            values.append(torch.exp(-u / float(state_point.kT)))
+        density = state_point.system.n_atoms / float(state_point.system.get_volume()[0])
+        return Measurement(
+            values=tuple(values),
+            errors=tuple(torch.zeros_like(v) for v in values),
+            pressure=density * float(state_point.kT),
+            pressure_error=0.0,
+            kT=float(state_point.kT),
+            trajectory=None,
+        )

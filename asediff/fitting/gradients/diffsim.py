@@ -1,0 +1,360 @@
+"""DiffSim: gradient descent on the difference of observables, differentiated through the dynamics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
+from asediff.dynamics.integrators import NoseHooverChain
+from asediff.fitting.api import FitJob, Method
+from asediff.fitting.gradients.pretrain import BoltzmannPretraining
+from asediff.fitting.gradients.reweighting import ReweightedGradient
+from asediff.fitting.statistics.histograms import check_single_frames
+from asediff.observables import Observable
+from asediff.observables.pressure import virial
+from asediff.potentials.pair import PairPotential
+from asediff.simulate import InstabilityError, simulate
+from asediff.system import System
+from asediff.targets.target import StatePoint
+from asediff.trajectory import Trajectory
+
+MAX_RESTORES = 8
+
+
+@dataclass(frozen=True)
+class DiffSim(Method):
+    """Learn by differentiating through molecular dynamics (arXiv:2209.07679).
+
+    Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
+    targets, and takes an Adam step along the gradient. All state points (and `replicas` of each) run in one batch.
+
+    Args:
+        timestep: time unit.
+        epochs: number of updates.
+        steps: MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic.
+        save_every: steps between the frames that enter the loss.
+        replicas: independent copies of every state point; the gradient noise falls with their number.
+        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
+        learning_rate: of Adam.
+        warmup: epochs over which the learning rate rises linearly to its value; Adam's first steps have full length
+            whatever the gradient, and would undo the pre-training.
+        patience: epochs without improvement before the learning rate is halved.
+        threshold: relative improvement of the smoothed loss that counts as one.
+        min_learning_rate: the fit ends when the rate falls below it.
+        clip: largest norm of the gradient over all parameters; larger ones are scaled down.
+        averaging: the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, which
+            takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the last ones alone.
+        equilibration_steps: steps without gradient before the first epoch.
+        gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`. The default keeps every
+            state of an epoch, which is fastest; `ReversibleAdjoint()` keeps none.
+        pressure_weight: of [(P - P*)/ρkT]² at the state points that have a pressure.
+        pretraining: start from Boltzmann inversion; None starts from the potential as it is.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    timestep: float
+    epochs: int = 500
+    steps: int = 120
+    save_every: int = 5
+    replicas: int = 1
+    tdamp: float | None = None
+    learning_rate: float = 2e-3
+    warmup: int = 25
+    patience: int = 50
+    threshold: float = 1e-3
+    min_learning_rate: float = 1e-5
+    clip: float = 1.0
+    averaging: float = 8.0
+    equilibration_steps: int = 2000
+    gradient: Adjoint | ReweightedGradient = field(default_factory=lambda: CheckpointAdjoint(every=1))
+    pressure_weight: float = 0.1
+    pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("timestep", "epochs", "steps", "save_every", "replicas", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
+        if self.save_every > self.steps:
+            raise ValueError(f"save_every: {self.save_every} exceeds steps ({self.steps}), so no frame is kept")
+        if not self.averaging >= 0:
+            raise ValueError(f"averaging: {self.averaging} is negative; give 0 or more")
+
+    @property
+    def reads_pairs(self) -> bool:  # type: ignore[override]
+        """Only where the gradient is a reweighted one: an adjoint differentiates whatever moves the atoms."""
+        return not isinstance(self.gradient, Adjoint)
+
+    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+        """See `Method.prepare`."""
+        if isinstance(self.gradient, ReweightedGradient):
+            check_single_frames(state_points)
+        return super().prepare(potential, state_points)
+
+    def run(self, job: FitJob) -> str:
+        """See `Method.run`."""
+        return _Descent(self, job).run()
+
+
+class _Descent:
+    """One DiffSim fit under way."""
+
+    def __init__(self, method: DiffSim, job: FitJob) -> None:
+        self.method, self.job = method, job
+        self.potential = job.potential
+        self.batch = Batch.of(job.state_points, method.replicas)
+        tdamp = 100 * method.timestep if method.tdamp is None else method.tdamp
+        self.integrator = NoseHooverChain(method.timestep, kT=self.batch.kT, tdamp=tdamp)
+        self.parameters = [p for p in self.potential.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
+        self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
+        self.rate = method.learning_rate
+        self.plateau = Plateau(method.patience, method.threshold)
+        self.mean: list[Tensor] | None = None
+        self.epoch = 0
+        self.restores = 0
+        self.state: Trajectory
+
+    def run(self) -> str:
+        method, job = self.method, self.job
+        checkpoint = job.load_checkpoint()
+        if checkpoint is None:
+            self._begin()
+        else:
+            self._restore(checkpoint)
+        good = self._snapshot()
+        with job.bar(method.epochs, self.epoch) as bar:
+            while self.epoch < method.epochs and self.rate >= method.min_learning_rate:
+                try:
+                    loss, norm = self._update()
+                except (InstabilityError, ArithmeticError) as error:
+                    self._restore_good(good, error)
+                    continue
+                good = self._snapshot()
+                self.epoch += 1
+                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=self.rate)
+                bar.set_postfix(loss=f"{loss:.2e}", rate=f"{self.rate:.1e}", refresh=False)
+                bar.update()
+                if self.epoch % method.checkpoint_every == 0:
+                    self._checkpoint()
+        self._checkpoint()
+        if self.mean is not None:
+            with torch.no_grad():
+                for parameter, mean in zip(self.parameters, self.mean, strict=True):
+                    parameter.copy_(mean)
+        table = self.potential.tabulation_error(float(self.batch.kT.min()))
+        job.notes.append(
+            f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
+            f"{table.n_knots} knots"
+        )
+        if self.epoch < method.epochs:
+            return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
+        return f"{method.epochs} epochs done"
+
+    def _begin(self) -> None:
+        method, job = self.method, self.job
+        if method.pretraining is not None:
+            job.notes.append(method.pretraining.start(self.potential, job.state_points))
+        self.potential.refine(float(self.batch.kT.min()))
+        system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
+        with torch.no_grad():
+            self.state = simulate(system, self.potential, self.integrator, method.equilibration_steps)
+        job.md_steps += method.equilibration_steps * self.batch.system.n_systems
+
+    def _update(self) -> tuple[float, float]:
+        """One epoch; leaves everything as it was when the run or its gradient is not finite."""
+        method = self.method
+        self.optimizer.zero_grad()
+        trajectory, loss = self._loss()
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, method.clip))
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise ArithmeticError(f"loss {value} and gradient norm {norm} are not finite")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1.0, (self.epoch + 1) / max(1, method.warmup))
+        self.optimizer.step()
+        self.state = trajectory.detach()[-1:]
+        self.job.md_steps += method.steps * self.batch.system.n_systems
+        if self.plateau.reached(value):
+            self.rate *= 0.5
+        self._average()
+        return value, norm
+
+    def _loss(self) -> tuple[Trajectory, Tensor]:
+        method, gradient = self.method, self.method.gradient
+        through_dynamics = isinstance(gradient, Adjoint)
+        with torch.set_grad_enabled(through_dynamics):
+            trajectory = simulate(
+                self.state,
+                self.potential,
+                self.integrator,
+                method.steps,
+                save_every=method.save_every,
+                adjoint=gradient if isinstance(gradient, Adjoint) else None,
+            )
+        if isinstance(gradient, Adjoint):
+            loss = self.batch.loss(trajectory) + method.pressure_weight * self.batch.pressure_loss(
+                trajectory, self.potential
+            )
+        else:
+            loss = gradient.loss(
+                trajectory, self.potential, self.job.state_points, method.replicas, method.pressure_weight
+            )
+        return trajectory, loss
+
+    def _average(self) -> None:
+        """Polynomial-decay averaging (Shamir and Zhang, ICML 2013, eq. 4)."""
+        if self.method.averaging == 0:
+            return
+        if self.mean is None:
+            self.mean = [p.detach().clone() for p in self.parameters]
+        share = (self.method.averaging + 1) / (self.epoch + 1 + self.method.averaging)
+        for mean, parameter in zip(self.mean, self.parameters, strict=True):
+            mean += share * (parameter.detach() - mean)
+
+    def _snapshot(self) -> tuple[Any, Any, Trajectory]:
+        return (copy.deepcopy(self.potential.state_dict()), copy.deepcopy(self.optimizer.state_dict()), self.state)
+
+    def _restore_good(self, good: tuple[Any, Any, Trajectory], error: Exception) -> None:
+        """Go back to the last good state with half the learning rate and new velocities."""
+        self.restores += 1
+        if self.restores > MAX_RESTORES:
+            raise InstabilityError(self.method.timestep) from error
+        self.rate *= 0.5
+        self.potential.load_state_dict(good[0])
+        self.optimizer.load_state_dict(copy.deepcopy(good[1]))
+        system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
+        with torch.no_grad():
+            self.state = simulate(system, self.potential, self.integrator, self.method.steps)
+        self.job.notes.append(f"epoch {self.epoch + 1}: {error}; back to the last good state, rate {self.rate:.2g}")
+
+    def _checkpoint(self) -> None:
+        self.job.save_checkpoint(
+            epoch=self.epoch,
+            restores=self.restores,
+            rate=self.rate,
+            optimizer=self.optimizer.state_dict(),
+            plateau=self.plateau.state(),
+            mean=self.mean,
+            positions=self.state.system.positions,
+            velocities=self.state.system.velocities,
+            thermostat=self.state.thermostat,
+            step=int(self.state.steps[-1]),
+        )
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.epoch, self.restores, self.rate = saved["epoch"], saved["restores"], saved["rate"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.plateau.restore(saved["plateau"])
+        self.mean = saved["mean"]
+        system = self.batch.system.replace(positions=saved["positions"], velocities=saved["velocities"])
+        blank = torch.zeros(1, system.n_systems, dtype=system.dtype)
+        self.state = Trajectory(
+            system=system,
+            positions=saved["positions"][None],
+            velocities=saved["velocities"][None],
+            steps=torch.tensor([saved["step"]]),
+            timestep=self.method.timestep,
+            potential_energy=blank,
+            pressure=blank,
+            thermostat=saved["thermostat"],
+        )
+
+
+class Plateau:
+    """Tells when a noisy loss, smoothed over about ten epochs, has stopped falling."""
+
+    def __init__(self, patience: int, threshold: float) -> None:
+        self.patience, self.threshold = patience, threshold
+        self.smooth = self.best = math.inf
+        self.waited = 0
+
+    def reached(self, loss: float) -> bool:
+        """Take the loss of one more epoch; true after `patience` epochs without improvement."""
+        self.smooth = loss if math.isinf(self.smooth) else 0.9 * self.smooth + 0.1 * loss
+        if self.smooth < self.best * (1 - self.threshold):
+            self.best, self.waited = self.smooth, 0
+            return False
+        self.waited += 1
+        if self.waited < self.patience:
+            return False
+        self.waited = 0
+        return True
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"smooth": self.smooth, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """From a checkpoint."""
+        self.smooth, self.best, self.waited = state["smooth"], state["best"], int(state["waited"])
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Replicas of all state points in one system, and the loss over them.
+
+    Attributes:
+        system: state point 0's replicas first, then state point 1's, ...
+        kT: `(n_systems,)`, energy.
+        groups: for each observable, the systems it is evaluated on and what their values are compared with.
+    """
+
+    system: System
+    kT: Tensor
+    state_points: Sequence[StatePoint]
+    replicas: int
+
+    @classmethod
+    def of(cls, state_points: Sequence[StatePoint], replicas: int) -> Batch:
+        """Copy every state point `replicas` times."""
+        system = System.concatenate([p.system for p in state_points for _ in range(replicas)])
+        kT = torch.tensor([float(p.kT) for p in state_points for _ in range(replicas)], dtype=system.dtype)
+        return cls(system, kT, state_points, replicas)
+
+    def loss(self, trajectory: Trajectory) -> Tensor:
+        """Σ over state points and targets of weight x loss, divided by the number of state points."""
+        total = torch.zeros((), dtype=self.system.dtype)
+        for observable, users in self._observables().items():
+            everyone = len({k for k, _ in users}) == len(self.state_points)
+            values = observable(trajectory) if everyone else None
+            for k, target in users:
+                first = k * self.replicas
+                if values is not None:
+                    own = values[first : first + self.replicas]
+                else:
+                    own = observable(trajectory.select(range(first, first + self.replicas)))
+                scale = self.state_points[k].weight * target.weight / len(self.state_points)
+                total = total + scale * target.loss(own.mean(0), target.reference.to(own), target.observable)
+        return total
+
+    def pressure_loss(self, trajectory: Trajectory, potential: PairPotential) -> Tensor:
+        """Σ over state points with a pressure of weight x [(P - P*)/ρkT]², divided by the number of state points."""
+        total = torch.zeros((), dtype=self.system.dtype)
+        if all(point.pressure is None for point in self.state_points):
+            return total
+        kinetic = (self.system.counts - 1) * self.kT
+        virials = virial(trajectory.positions, self.system, potential, self.kT).mean(0)
+        pressures = (kinetic + virials / 3.0) / self.system.get_volume()
+        for k, point in enumerate(self.state_points):
+            if point.pressure is not None:
+                own = pressures[k * self.replicas : (k + 1) * self.replicas].mean()
+                scale = point.weight / len(self.state_points)
+                total = total + scale * ((own - point.pressure) / (point.density * float(point.kT))) ** 2
+        return total
+
+    def _observables(self) -> dict[Observable, list[tuple[int, Any]]]:
+        users: dict[Observable, list[tuple[int, Any]]] = {}
+        for k, point in enumerate(self.state_points):
+            for target in point.targets:
+                users.setdefault(target.observable, []).append((k, target))
+        return users

@@ -1,0 +1,75 @@
+"""Boltzmann inversion as the start of a fit: u(r) close to -kT ln g(r), so that the first runs sample sensibly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from asediff.observables import RDF
+from asediff.potentials.pair import PairPotential
+from asediff.targets.target import StatePoint
+
+
+@dataclass(frozen=True)
+class BoltzmannPretraining:
+    """Least-squares fit of the radial functions to -kT ln g(r) of the targets, before any simulation.
+
+    Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight. Other
+    targets than RDFs say nothing about -kT ln g: without an RDF the fit starts from the potential as it is.
+
+    Args:
+        steps: Adam steps.
+        learning_rate: of Adam, halved twice on the way.
+        g_floor: smallest g(r) that counts.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 2e-3
+    g_floor: float = 0.02
+
+    def start(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> str:
+        """Train the potential in place where there is a g(r); returns a remark for the notes of the fit.
+
+        Raises:
+            ValueError: see `apply`.
+        """
+        if not any(isinstance(target.observable, RDF) for point in state_points for target in point.targets):
+            return "no target is a g(r): Boltzmann pre-training was left out, the fit started from the potential given"
+        return f"Boltzmann pre-training ended {self.apply(potential, state_points):.3g} kT (rms) from -kT ln g"
+
+    def apply(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> float:
+        """Train the potential in place; returns the root-mean-square misfit in kT.
+
+        Raises:
+            ValueError: no RDF target has a point above `g_floor` within the cutoff.
+        """
+        terms = []
+        for point in state_points:
+            for target in point.targets:
+                observable = target.observable
+                if not isinstance(observable, RDF):
+                    continue
+                r, g = observable.centers, target.reference.to(torch.float64)
+                use = (g > self.g_floor) & (r < potential.cutoff)
+                if bool(use.any()):
+                    goal = -float(point.kT) * g[use].log()
+                    terms.append((r[use], goal, observable.pair, float(point.kT), float(point.weight)))
+        if not terms:
+            raise ValueError(
+                f"state_points: no g(r) above {self.g_floor} within the cutoff {potential.cutoff}; check the targets"
+            )
+        parameters = [p for p in potential.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, self.steps // 3), 0.5)
+        loss = torch.tensor(0.0)
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            loss = torch.stack(
+                [w * (((potential.function(r, pair, kT) - goal) / kT) ** 2).mean() for r, goal, pair, kT, w in terms]
+            ).mean()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        return float(loss.detach().sqrt())

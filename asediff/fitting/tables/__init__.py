@@ -1,0 +1,1 @@
+"""Methods that change the values of a pair potential on a grid, by comparing curves."""

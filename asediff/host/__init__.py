@@ -1,0 +1,1 @@
+"""What asediff asks of the machine that it runs on: files, folders, locks, processes."""

@@ -1,0 +1,1 @@
+"""The compiled loops on CPUs (numba): see `docs/kernels.md`."""

@@ -1,0 +1,1 @@
+"""The compiled loops on CUDA devices (Triton): see `docs/kernels.md`."""
