@@ -212,7 +212,7 @@ class TestLostWork:
         assert saved["state_points"][0]["measured"] is True
         assert (here / "result/curve_0_rdf.csv").is_file()
         monkeypatch.setattr("asediff.app.pipeline.fit_in", None)
-        monkeypatch.setattr("asediff.engines.base.TorchEngine.run", None)
+        monkeypatch.setattr("asediff.engines.TorchEngine.run", None)
         assert main(["fit", "--resume", "-o", "result"]) == 0
         saved = json.loads((here / "result/result.json").read_text())
         assert saved["parts"] == expected | {"lammps": ["kT 1"], "verification": ["kT 1"], "report": True}
@@ -221,7 +221,12 @@ class TestLostWork:
 
     def test_a_finished_fit_that_is_resumed_does_nothing_again(self, here, finished, monkeypatch):
         shutil.copytree(finished / "lammps", here / "result")
-        for name in ("pipeline.fit_in", "engines.TorchEngine.run", "export.run_lammps", "verify.run_lammps"):
+        for name in (
+            "app.pipeline.fit_in",
+            "engines.TorchEngine.run",
+            "lammps.export.run_lammps",
+            "lammps.verify.run_lammps",
+        ):
             monkeypatch.setattr(f"asediff.{name}", None)
         before = contents(here / "result")
         assert main(["fit", "--resume", "-o", "result"]) == 0
