@@ -47,6 +47,11 @@ class Potential(nn.Module, ABC):
         """
         return None
 
+    @property
+    def is_pairwise(self) -> bool:
+        """Whether the energy is that of the pair functions of a `PairPotential`, and nothing else."""
+        return False
+
     def split(self) -> tuple[list[Potential], list[Potential]]:
         """The terms that this potential is the sum of: those with pair tables (see `compiled`), and the others."""
         return [], [self]

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -190,7 +191,7 @@ class PairPotential(Potential):
 
     @property
     def is_pairwise(self) -> bool:
-        """Whether energies and forces are those of the table; not when a subclass (or an object) overrides them."""
+        """See `Potential.is_pairwise`; not when a subclass (or an object) overrides energies or forces."""
         return all(
             getattr(getattr(self, name), "__func__", None) is getattr(PairPotential, name)
             for name in ("energy", "energy_forces")
@@ -287,18 +288,21 @@ class PairPotential(Potential):
         return energy, forces
 
 
-def check_pairwise(potential: Potential, user: str) -> None:
+def check_pairwise(potential: Potential, user: str) -> PairPotential:
     """Refuse a potential that is more than its pair tables where nothing but those is seen.
 
     Args:
         potential: what is handed in.
         user: who works with the tables alone, as the message calls it.
 
+    Returns:
+        The potential.
+
     Raises:
         ValueError: a potential without pair functions, or one that overrides `energy`.
     """
-    if isinstance(potential, PairPotential) and potential.is_pairwise:
-        return
+    if potential.is_pairwise:
+        return cast(PairPotential, potential)
     kind = type(potential).__name__
     reason = "overrides the energy of PairPotential" if isinstance(potential, PairPotential) else "is not pairwise"
     raise ValueError(
