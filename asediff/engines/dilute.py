@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from asediff.engines.base import Engine
-from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.system import System
 from asediff.targets.measurement import Measurement
@@ -17,6 +17,15 @@ from asediff.targets.target import StatePoint
 @dataclass(frozen=True)
 class DiluteEngine(Engine):
     """The limit of zero density, where g(r) = exp(-u(r)/kT) exactly: tests every inverse method in milliseconds."""
+
+    def check(self, state_points: Sequence[StatePoint]) -> None:
+        """See `Engine.check`: targets are the g(r) of pairs."""
+        for point in state_points:
+            for target in point.targets:
+                if target.observable.pair_distribution() is None:
+                    raise ValueError(
+                        f"targets: {type(target.observable).__name__} has no dilute limit here; give RDF targets"
+                    )
 
     def measure(
         self,
@@ -32,13 +41,11 @@ class DiluteEngine(Engine):
             ValueError: a target is not an RDF.
         """
         check_pairwise(potential, "DiluteEngine")
+        self.check([state_point])
         values = []
-        for target in state_point.targets:
-            observable = target.observable
-            if not isinstance(observable, RDF):
-                raise ValueError(f"targets: {type(observable).__name__} has no dilute limit here; give RDF targets")
+        for _, _, rdf in state_point.distributions():
             with torch.no_grad():
-                u = potential.function(observable.centers, observable.pair, float(state_point.kT))
+                u = potential.function(rdf.centers, rdf.pair, float(state_point.kT))
             values.append(torch.exp(-u / float(state_point.kT)))
         density = state_point.system.n_atoms / float(state_point.system.get_volume()[0])
         return Measurement(

@@ -12,6 +12,22 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asediff.observables import Observable
+from asediff.observables.deviation import as_tensors, structural_deviation
+
+__all__ = [
+    "L2",
+    "JensenShannon",
+    "Loss",
+    "ShellL2",
+    "WeightedL2",
+    "block_average_error",
+    "mean_abs_deviation",
+    "potential_deviation",
+    "structural_deviation",
+]
+
+
+NO_SHELLS, NO_DENSITY = "are no averages over spherical shells", "are no density of a distribution"
 
 
 class Loss(ABC):
@@ -20,6 +36,13 @@ class Loss(ABC):
     @abstractmethod
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """Loss `()` of values `(n_values,)` against reference `(n_values,)` on observable.centers."""
+
+    def check(self, observable: Observable) -> None:  # noqa: B027 -- nothing to refuse is an answer
+        """Refuse an observable whose values it cannot compare.
+
+        Raises:
+            ValueError: with the observable's name and the reason.
+        """
 
 
 @dataclass(frozen=True)
@@ -40,12 +63,18 @@ class ShellL2(Loss):
     """Mean squared difference weighted by the area of the shells, sum_k r_k² (g_k - g_ref,k)² / sum_k r_k².
 
     Up to a constant this is D (`structural_deviation`). A shell of radius r holds pairs in proportion to r², so each
-    pair counts alike, and the noise of a g(r), which falls as 1/r, weighs the same at every distance.
+    pair counts alike, and the noise of a g(r), which falls as 1/r, weighs the same at every distance. So it is with the
+    wave vectors of S(q). Other observables have no shells.
     """
+
+    def check(self, observable: Observable) -> None:
+        """See `Loss.check`."""
+        _needed(observable.shell_weights(), self, observable, NO_SHELLS)
 
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        shell = observable.centers.to(values) ** 2
+        shell = _needed(observable.shell_weights(), self, observable, NO_SHELLS)
+        shell = shell.to(values)
         return (shell * (values - reference).square()).sum() / shell.sum()
 
 
@@ -61,6 +90,14 @@ class WeightedL2(Loss):
     error: tuple[float, ...]
     floor: float = 1e-2
 
+    def check(self, observable: Observable) -> None:
+        """See `Loss.check`."""
+        if len(self.error) != len(observable.centers):
+            raise ValueError(
+                f"loss: error has {len(self.error)} values and {type(observable).__name__} {len(observable.centers)}; "
+                "give one for each"
+            )
+
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
         error = torch.as_tensor(self.error, dtype=values.dtype, device=values.device)
@@ -69,9 +106,9 @@ class WeightedL2(Loss):
 
 @dataclass(frozen=True)
 class JensenShannon(Loss):
-    """Jensen-Shannon divergence between the distributions of pair distances, in nats, between 0 and ln 2.
+    """Jensen-Shannon divergence between the distributions of pair distances or angles, in nats, between 0 and ln 2.
 
-    Both curves become densities p_k = (r_k² g_k + epsilon r_max²) / sum_k of the same, and
+    Both curves g(r) become densities p_k = (r_k² g_k + epsilon r_max²) / sum_k of the same (those of angles are), and
 
         JS = 1/2 sum p ln(p/m) + 1/2 sum q ln(q/m),  m = (p + q)/2.
 
@@ -80,7 +117,7 @@ class JensenShannon(Loss):
     reference's scale is not trusted.
 
     Args:
-        epsilon: floor of r² g / r_max².
+        epsilon: floor of r² g / r_max², or of a density of angles in units of the uniform one.
     """
 
     epsilon: float = 1e-5
@@ -89,36 +126,26 @@ class JensenShannon(Loss):
         if not self.epsilon > 0.0:
             raise ValueError(f"epsilon={self.epsilon}: empty bins would give infinite logarithms; give epsilon > 0")
 
+    def check(self, observable: Observable) -> None:
+        """See `Loss.check`."""
+        _needed(observable.density_weights(), self, observable, NO_DENSITY)
+
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        r = observable.centers.to(values)
-        shell = (r / r.max()) ** 2
-        p, q = (shell * g.clamp_min(0.0) + self.epsilon for g in (values, reference.to(values)))
+        weight = _needed(observable.density_weights(), self, observable, NO_DENSITY).to(values)
+        p, q = (weight * g.clamp_min(0.0) + self.epsilon for g in (values, reference.to(values)))
         p, q = p / p.sum(), q / q.sum()
         m = 0.5 * (p + q)
         return 0.5 * (p * (p / m).log()).sum() + 0.5 * (q * (q / m).log()).sum()
 
 
-def structural_deviation(
-    r: ArrayLike | Tensor,
-    g: ArrayLike | Tensor,
-    g_ref: ArrayLike | Tensor,
-    density: float,
-    r_max: float | None = None,
-) -> Tensor:
-    """D = 4 pi rho times the integral of r² (g - g_ref)² dr (eq. 18 of arXiv:2209.07679), by the midpoint rule.
-
-    Args:
-        r: `(bins,)`, equally spaced bin centres, length.
-        g: `(..., bins)`, measured.
-        g_ref: `(bins,)`, reference.
-        density: number density, 1/length³.
-        r_max: bins with centres beyond it are left out.
-    """
-    r, g, g_ref = _tensors(r, g, g_ref)
-    inside = r <= (math.inf if r_max is None else r_max)
-    integrand = r**2 * (g - g_ref) ** 2
-    return 4.0 * math.pi * density * _spacing(r) * (integrand * inside).sum(-1)
+def _needed(weights: Tensor | None, loss: Loss, observable: Observable, reason: str) -> Tensor:
+    if weights is None:
+        raise ValueError(
+            f"loss: {type(loss).__name__} cannot compare {type(observable).__name__}, whose values {reason}; give L2() "
+            "or WeightedL2(...)"
+        )
+    return weights
 
 
 def mean_abs_deviation(
@@ -129,7 +156,7 @@ def mean_abs_deviation(
     Raises:
         ValueError: If no bin lies in the range.
     """
-    r, g, g_ref = _tensors(r, g, g_ref)
+    r, g, g_ref = as_tensors(r, g, g_ref)
     inside = (r >= r_lo) & (r <= r_hi)
     if not bool(inside.any()):
         raise ValueError(
@@ -159,7 +186,7 @@ def potential_deviation(
     Raises:
         ValueError: If fewer than two points lie in the range.
     """
-    r, u, u_true = _tensors(r, u, u_true)
+    r, u, u_true = as_tensors(r, u, u_true)
     inside = (r >= r_lo - 1e-12) & (r <= r_hi + 1e-12)
     if int(inside.sum()) < 2:
         raise ValueError(f"r_lo, r_hi: fewer than two points in {r_lo}..{r_hi}; give a finer or wider r")
@@ -203,14 +230,3 @@ def block_average_error(per_frame: Tensor) -> Tensor:
             chosen = level
             break
     return estimates[chosen].sqrt().to(per_frame.dtype)
-
-
-def _tensors(*values: ArrayLike | Tensor) -> tuple[Tensor, ...]:
-    return tuple(v if isinstance(v, Tensor) else torch.from_numpy(np.asarray(v, dtype=np.float64)) for v in values)
-
-
-def _spacing(r: Tensor) -> float:
-    steps = torch.diff(r)
-    if len(steps) == 0 or float((steps - steps.mean()).abs().max()) > 1e-4 * float(steps.mean()):
-        raise ValueError("r: bins are not equally spaced; give the centres of a uniform histogram")
-    return float(steps.mean())

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from asediff.fitting.api import FitJob
 from asediff.fitting.gradients.reweighting import Expansion, LinearResponse, Objective, ReweightedMethod
-from asediff.fitting.statistics.averages import PairFunction, Statistics, ideal_counts, target_pair
+from asediff.fitting.statistics.averages import PairFunction, Statistics
 from asediff.fitting.statistics.histograms import count_pairs
-from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
@@ -103,12 +102,10 @@ def frames_energy(
 def target_energy(point: StatePoint, potential: PairPotential) -> Callable[[PairFunction], Tensor]:
     """Mean energy of a system with the g(r) of the targets, as a function of u(r)."""
     places = []
-    for target in point.targets:
-        if isinstance(target.observable, RDF):
-            r = target.observable.centers
-            used = (target.reference > 0) & (r < potential.cutoff)
-            numbers = ideal_counts(target.observable, point.system) * target.reference
-            places.append((r[used], target_pair(target.observable), numbers[used]))
+    for _, target, rdf in point.distributions():
+        used = (target.reference > 0) & (rdf.centers < potential.cutoff)
+        numbers = rdf.ideal_counts(point.system) * target.reference
+        places.append((rdf.centers[used], rdf.pair_name, numbers[used]))
     if not places:
         raise ValueError(f"{point.name}: no RDF target; give one for every pair, or frames")
 

@@ -6,22 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from asediff.checks.species import pair_name
-from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
-from asediff.system import System
 from asediff.targets.target import StatePoint
 
 PairFunction = Callable[[Tensor, str], Tensor]
 """Values at distances r `(n,)` for a named pair: u(r) `(n,)`, or M basis functions `(n, M)`."""
-
-
-def target_pair(observable: RDF) -> str:
-    """Name of the potential that a g(r) belongs to: `all`, or such as `Ar-Kr`."""
-    return "all" if observable.pair is None else pair_name(*observable.pair)
 
 
 def potential_curve(potential: PairPotential, kT: float) -> PairFunction:
@@ -96,9 +87,3 @@ class Statistics(ABC):
     @abstractmethod
     def independent_frames(self) -> float:
         """Number of frames, divided by their statistical inefficiency."""
-
-
-def ideal_counts(observable: RDF, system: System) -> Tensor:
-    """Mean number of pairs in each bin where g(r) = 1, `(bins,)`."""
-    ones = torch.ones(1, observable.bins, dtype=torch.float64)
-    return 1.0 / observable.from_counts(ones, system)[0]

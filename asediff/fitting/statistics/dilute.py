@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import Averages, PairFunction, Response, Statistics, ideal_counts, target_pair
-from asediff.observables import RDF
+from asediff.fitting.statistics.averages import Averages, PairFunction, Response, Statistics
 from asediff.targets.target import StatePoint
 
 
@@ -31,13 +30,11 @@ class DiluteStatistics(Statistics):
 
     def _places(self) -> list[tuple[Tensor, str, Tensor, Tensor]]:
         """Bin centres, pair, g(r) and mean numbers of pairs of an ideal gas in the bins, per target."""
-        places = []
-        for target, g in zip(self.state_point.targets, self.g, strict=True):
-            observable = target.observable
-            assert isinstance(observable, RDF)
-            ideal = ideal_counts(observable, self.state_point.system)
-            places.append((observable.centers, target_pair(observable), g, ideal))
-        return places
+        point = self.state_point
+        return [
+            (rdf.centers, rdf.pair_name, self.g[t], rdf.ideal_counts(point.system))
+            for t, _, rdf in point.distributions()
+        ]
 
     def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
         """See `Statistics.averages`."""

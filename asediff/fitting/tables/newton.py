@@ -25,7 +25,7 @@ from torch import Tensor
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
-from asediff.fitting.statistics.averages import PairFunction, ideal_counts
+from asediff.fitting.statistics.averages import PairFunction
 from asediff.fitting.statistics.samples import Sample
 from asediff.fitting.tables.hypernetted import check_prior, closure_response, closure_share, untargeted_pairs
 from asediff.fitting.tables.regularization import Regularization, Smoothness
@@ -44,7 +44,6 @@ from asediff.fitting.tables.tabulated import (
     table_basis,
     table_potential,
 )
-from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.targets.target import StatePoint
 
@@ -285,11 +284,10 @@ class IMC(NewtonMethod):
             if share < 1.0:
                 inner += (1.0 - share) * beta**2 * one.statistics.covariance(problem.basis).numpy()
             jacobians = self.jacobians(problem, s) if self.beyond_cutoff else []
+            known = {t: (target, rdf.ideal_counts(point.system).numpy()) for t, target, rdf in point.distributions()}
             for pair, rows, block in zip(problem.pairs, problem.free, problem.blocks, strict=True):
                 for t in (t for p, t in zip(pair.points, pair.targets, strict=True) if p == s):
-                    target = point.targets[t]
-                    assert isinstance(target.observable, RDF)
-                    ideal = ideal_counts(target.observable, point.system).numpy()
+                    target, ideal = known[t]
                     difference = (one.measurement.values[t] - target.reference).numpy()
                     right[block] += weight * beta * (ideal * difference)[rows]
                     if share > 0.0:

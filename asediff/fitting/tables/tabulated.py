@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import PairFunction, target_pair
+from asediff.fitting.statistics.averages import PairFunction
 from asediff.observables import RDF
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import TabulatedRadial
@@ -75,16 +75,18 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
             bins lie within the cutoff.
     """
     found: dict[str, list[tuple[int, int, Target]]] = {}
+    limits: list[float] = []
     for s, point in enumerate(state_points):
         for t, target in enumerate(point.targets):
-            if not isinstance(target.observable, RDF):
+            rdf = target.observable.pair_distribution()
+            if rdf is None:
                 raise ValueError(
                     f"targets: {point.name} has a target {type(target.observable).__name__}; this method fits RDF "
                     "targets only (give a pressure as StatePoint(pressure=...)), or use Reweighting or DiffSim"
                 )
-            found.setdefault(target_pair(target.observable), []).append((s, t, target))
+            found.setdefault(rdf.pair_name, []).append((s, t, target))
+            limits.append(_last_row(rdf, cutoff))
     _check_pairs(found, state_points)
-    limits = [_last_row(target.observable, cutoff) for rows in found.values() for _, _, target in rows]
     if max(limits) - min(limits) > 1e-9 * max(limits):
         raise ValueError(
             f"targets: their last bins within the cutoff lie at {min(limits):.6g} and {max(limits):.6g}; give all "
@@ -117,8 +119,7 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
     return result
 
 
-def _last_row(observable: object, cutoff: float | None) -> float:
-    assert isinstance(observable, RDF)
+def _last_row(observable: RDF, cutoff: float | None) -> float:
     centers = observable.centers
     if cutoff is None:
         return float(centers[-1])
