@@ -11,7 +11,7 @@ from asediff.engines.base import Engine
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.system import System
 from asediff.targets.measurement import Measurement
-from asediff.targets.target import StatePoint
+from asediff.targets.target import StatePoint, check_distributions
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,7 @@ class DiluteEngine(Engine):
 
     def check(self, state_points: Sequence[StatePoint]) -> None:
         """See `Engine.check`: targets are the g(r) of pairs."""
-        for point in state_points:
-            for target in point.targets:
-                if target.observable.pair_distribution() is None:
-                    raise ValueError(
-                        f"targets: {type(target.observable).__name__} has no dilute limit here; give RDF targets"
-                    )
+        check_distributions(state_points, "DiluteEngine")
 
     def measure(
         self,

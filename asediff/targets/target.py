@@ -202,6 +202,21 @@ class StatePoint:
         return StatePoint(self.system, targets, kT=self.kT, weight=self.weight, name=self.name, pressure=self.pressure)
 
 
+def check_distributions(state_points: Sequence[StatePoint], user: str) -> None:
+    """Refuse targets that are no g(r) of a pair, for a user that works with nothing else.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for point in state_points:
+        for target in point.targets:
+            if target.observable.pair_distribution() is None:
+                raise ValueError(
+                    f"targets: {target.name} of {point.name} is a {type(target.observable).__name__}, and {user} works "
+                    "with g(r) alone; give RDF targets (and a pressure as StatePoint(pressure=...)), or use DiffSim"
+                )
+
+
 def _with_unique_names(targets: tuple[Target, ...]) -> tuple[Target, ...]:
     """Number the names that occur more than once, so that reports and files do not collide."""
     names = [target.name for target in targets]

@@ -13,7 +13,7 @@ from asediff.fitting.gradients.reweighting import Expansion, LinearResponse, Obj
 from asediff.fitting.statistics.averages import PairFunction, Statistics
 from asediff.fitting.statistics.histograms import count_pairs
 from asediff.potentials.pair import PairPotential
-from asediff.targets.target import StatePoint
+from asediff.targets.target import StatePoint, check_distributions
 from asediff.trajectory import Trajectory
 
 
@@ -43,6 +43,12 @@ class RelativeEntropy(ReweightedMethod):
                 f"expansion: prior_frames_per_row={self.expansion.prior_frames_per_row:g} concerns g(r), which "
                 "RelativeEntropy does not fit; give LinearResponse(prior_frames_per_row=0)"
             )
+
+    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+        """See `Method.prepare`."""
+        if self.frames is None:
+            check_distributions(state_points, "RelativeEntropy without frames")
+        return super().prepare(potential, state_points)
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
@@ -106,8 +112,6 @@ def target_energy(point: StatePoint, potential: PairPotential) -> Callable[[Pair
         used = (target.reference > 0) & (rdf.centers < potential.cutoff)
         numbers = rdf.ideal_counts(point.system) * target.reference
         places.append((rdf.centers[used], rdf.pair_name, numbers[used]))
-    if not places:
-        raise ValueError(f"{point.name}: no RDF target; give one for every pair, or frames")
 
     def energy(u: PairFunction) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)

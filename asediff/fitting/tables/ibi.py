@@ -286,8 +286,8 @@ class IBI(Method):
         for name in self.do_potential or {}:
             if name not in {p.name for p in pairs}:
                 raise ValueError(f"do_potential: no pair {name}; choose from {', '.join(p.name for p in pairs)}")
-        for target in (t for point in state_points for t in point.targets):
-            if isinstance(self.update, VotcaUpdate) and getattr(target.observable, "width", 0) != 0:
+        for _, target, rdf in (found for point in state_points for found in point.distributions()):
+            if isinstance(self.update, VotcaUpdate) and rdf.grid.width != 0.0:
                 raise ValueError(
                     f"targets: {target.name} is smeared by a kernel, whose tails VOTCA's rule takes for samples; use "
                     "RDF(..., width=0)"

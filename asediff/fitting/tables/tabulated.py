@@ -18,7 +18,7 @@ from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import TabulatedRadial
 from asediff.potentials.splines import clamped_spline
 from asediff.potentials.truncation import Shifted
-from asediff.targets.target import StatePoint, Target
+from asediff.targets.target import StatePoint, Target, check_distributions
 
 FloatArray = NDArray[np.float64]
 HIGHEST = 1e12
@@ -74,16 +74,11 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
         ValueError: a target is no g(r), grids of one pair differ between state points, a pair has no target, or too few
             bins lie within the cutoff.
     """
+    check_distributions(state_points, "a method that fits tables")
     found: dict[str, list[tuple[int, int, Target]]] = {}
     limits: list[float] = []
     for s, point in enumerate(state_points):
-        for t, target in enumerate(point.targets):
-            rdf = target.observable.pair_distribution()
-            if rdf is None:
-                raise ValueError(
-                    f"targets: {point.name} has a target {type(target.observable).__name__}; this method fits RDF "
-                    "targets only (give a pressure as StatePoint(pressure=...)), or use Reweighting or DiffSim"
-                )
+        for t, target, rdf in point.distributions():
             found.setdefault(rdf.pair_name, []).append((s, t, target))
             limits.append(_last_row(rdf, cutoff))
     _check_pairs(found, state_points)
