@@ -209,6 +209,7 @@ def fit_in(
         if potential is not None and reader is not None and reader.reads_pairs:
             check_pairwise(potential, type(reader).__name__)
     start = method.prepare(potential, points)
+    points = [point.bound(start) for point in points]
     for point in points:
         check_box(point.system.cell, point.system.pbc, start.cutoff)
         start.tabulate(point.system, point.kT)
