@@ -219,8 +219,9 @@ def check_single_frames(state_points: Sequence[StatePoint]) -> None:
             observable = target.observable
             if not observable.of_single_frames:
                 raise ValueError(
-                    f"targets: {target.name} of {point.name} is a {type(observable).__name__}, which correlates "
-                    "frames, and reweighting needs observables of single frames; use DiffSim with an adjoint"
+                    f"targets: {target.name} of {point.name} is a {type(observable).__name__}, which is no function "
+                    "of one configuration, and reweighting needs observables of single frames; use DiffSim with an "
+                    "adjoint"
                 )
 
 
