@@ -219,9 +219,16 @@ class Evaluation:
         lammps = [run.measurement for run in runs]
         return Evidence(**facts, lammps=lammps, verification=reports, lammps_seconds=seconds)
 
+    @property
+    def _banded(self) -> bool:
+        """Whether the potential has one curve for each pair, and frames tell how the targets change with it."""
+        potential, points = self.result.potential, self.plan.plain_points
+        framed = all(target.observable.of_single_frames for point in points for target in point.targets)
+        return framed and potential.is_pairwise and not potential.temperature_dependent
+
     def _own_run(self, k: int) -> Measurement:
         point, name = self.plan.plain_points[k], f"asediff_{k}"
-        banded = not self.result.potential.temperature_dependent
+        banded = self._banded
         run = self.parts.run(name, frames=banded and self.parts.band() is None)
         found = run is not None
         if run is None:
@@ -243,8 +250,8 @@ class Evaluation:
         return run.measurement
 
     def _band(self, measurements: Sequence[Measurement]) -> UncertaintyBand | None:
-        """What the targets leave open about the potential; None where it has a curve for each temperature."""
-        if self.result.potential.temperature_dependent:
+        """What the targets leave open about the potential; None where that cannot be told."""
+        if not self._banded:
             return None
         band = self.parts.band()
         if band is None:
