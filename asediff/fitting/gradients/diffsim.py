@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -324,7 +324,7 @@ class Batch:
     def loss(self, trajectory: Trajectory) -> Tensor:
         """Σ over state points and targets of weight x loss, divided by the number of state points."""
         total = torch.zeros((), dtype=self.system.dtype)
-        for observable, users in self._observables().items():
+        for observable, users in self._observables():
             everyone = len({k for k, _ in users}) == len(self.state_points)
             values = observable(trajectory) if everyone else None
             for k, target in users:
@@ -352,9 +352,11 @@ class Batch:
                 total = total + scale * ((own - point.pressure) / (point.density * float(point.kT))) ** 2
         return total
 
-    def _observables(self) -> dict[Observable, list[tuple[int, Any]]]:
-        users: dict[Observable, list[tuple[int, Any]]] = {}
+    def _observables(self) -> list[tuple[Observable, list[tuple[int, Any]]]]:
+        users: dict[Any, tuple[Observable, list[tuple[int, Any]]]] = {}
         for k, point in enumerate(self.state_points):
             for target in point.targets:
-                users.setdefault(target.observable, []).append((k, target))
-        return users
+                own = target.observable
+                key = own if isinstance(own, Hashable) else id(own)  # a dataclass that is not frozen has no hash
+                users.setdefault(key, (own, []))[1].append((k, target))
+        return list(users.values())
