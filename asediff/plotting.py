@@ -142,7 +142,7 @@ def plot_value(target: float, runs: Mapping[str, Run], *, label: str, ax: Axes |
         color = RUN_COLORS[k % len(RUN_COLORS)]
         ax.errorbar([name], run.values[:1], error, fmt="o", color=color, capsize=4, label=name)
     ax.set(ylabel=label, xlim=(-0.7, max(len(runs), 1) - 0.3))
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax
 
 
