@@ -12,22 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asediff.observables import Observable
-from asediff.observables.deviation import as_tensors, structural_deviation
-
-__all__ = [
-    "L2",
-    "JensenShannon",
-    "Loss",
-    "ShellL2",
-    "WeightedL2",
-    "block_average_error",
-    "mean_abs_deviation",
-    "potential_deviation",
-    "structural_deviation",
-]
-
-
-NO_SHELLS, NO_DENSITY = "are no averages over spherical shells", "are no density of a distribution"
+from asediff.observables.deviation import as_tensors
+from asediff.observables.deviation import structural_deviation as structural_deviation  # a metric like those below
 
 
 class Loss(ABC):
@@ -35,13 +21,10 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
-        """Loss `()` of values `(n_values,)` against reference `(n_values,)` on observable.centers."""
-
-    def check(self, observable: Observable) -> None:  # noqa: B027 -- nothing to refuse is an answer
-        """Refuse an observable whose values it cannot compare.
+        """Loss `()` of values `(n_values,)` against reference `(n_values,)` on observable.centers.
 
         Raises:
-            ValueError: with the observable's name and the reason.
+            ValueError: it cannot compare values of such an observable; the message names both.
         """
 
 
@@ -67,13 +50,9 @@ class ShellL2(Loss):
     wave vectors of S(q). Other observables have no shells.
     """
 
-    def check(self, observable: Observable) -> None:
-        """See `Loss.check`."""
-        _needed(observable.shell_weights(), self, observable, NO_SHELLS)
-
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        shell = _needed(observable.shell_weights(), self, observable, NO_SHELLS)
+        shell = _needed(observable.shell_weights(), self, observable, "are no averages over spherical shells")
         shell = shell.to(values)
         return (shell * (values - reference).square()).sum() / shell.sum()
 
@@ -90,16 +69,13 @@ class WeightedL2(Loss):
     error: tuple[float, ...]
     floor: float = 1e-2
 
-    def check(self, observable: Observable) -> None:
-        """See `Loss.check`."""
+    def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
+        """See `Loss`."""
         if len(self.error) != len(observable.centers):
             raise ValueError(
                 f"loss: error has {len(self.error)} values and {type(observable).__name__} {len(observable.centers)}; "
                 "give one for each"
             )
-
-    def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
-        """See `Loss`."""
         error = torch.as_tensor(self.error, dtype=values.dtype, device=values.device)
         return ((values - reference).square() / (error.square() + self.floor**2)).mean()
 
@@ -126,13 +102,10 @@ class JensenShannon(Loss):
         if not self.epsilon > 0.0:
             raise ValueError(f"epsilon={self.epsilon}: empty bins would give infinite logarithms; give epsilon > 0")
 
-    def check(self, observable: Observable) -> None:
-        """See `Loss.check`."""
-        _needed(observable.density_weights(), self, observable, NO_DENSITY)
-
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        weight = _needed(observable.density_weights(), self, observable, NO_DENSITY).to(values)
+        weight = _needed(observable.density_weights(), self, observable, "are no density of a distribution")
+        weight = weight.to(values)
         p, q = (weight * g.clamp_min(0.0) + self.epsilon for g in (values, reference.to(values)))
         p, q = p / p.sum(), q / q.sum()
         m = 0.5 * (p + q)

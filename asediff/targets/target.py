@@ -75,7 +75,7 @@ class Target:
                 "give one value per centre, or Target.from_curve(observable, x, values)"
             )
         self.observable.check_reference(reference)
-        self.loss.check(self.observable)
+        self.loss(reference, reference, self.observable)  # refuses values that it cannot compare
         if not (np.isfinite(self.weight) and self.weight > 0.0):
             raise ValueError(f"weight={self.weight}: a target must count; give weight > 0")
         object.__setattr__(self, "reference", reference)
