@@ -119,9 +119,9 @@ def _write(folder: ResultFolder, k: int, point: StatePoint, measurement: Measure
             folder.clear()
         for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
             columns = {
-                "r": target.observable.centers.numpy(),
+                target.observable.abscissa: target.observable.centers.numpy(),
                 "target": target.reference.numpy(),
                 "measured": value.numpy(),
                 "error": error.numpy(),
             }
-            write_columns(stage / f"rdf_{k}_{file_name(str(target.name))}.csv", columns)
+            write_columns(stage / f"{file_name(target.observable.kind)}_{k}_{file_name(str(target.name))}.csv", columns)
