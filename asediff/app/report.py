@@ -216,7 +216,7 @@ def worst(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     of_pairs = [row for row in rows if row["structural"] is not None]
     if of_pairs:
         return max(of_pairs, key=lambda row: float(row["inside"]))
-    return max(rows, key=lambda row: float(row["mean"]) / max(float(row["noise"]), 1e-300))
+    return max(rows, key=lambda row: float(row["mean"]) / max(row["noise"] or 0.0, 1e-300))
 
 
 def told(row: Mapping[str, Any]) -> str:

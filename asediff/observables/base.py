@@ -197,7 +197,7 @@ class Observable(ABC):
         """
         k = int(values.argmax())
         if len(values) == 1:
-            spread = "" if errors is None else f" ± {float(errors[0]):.2g}"
+            spread = "" if errors is None or bool(errors.isnan().any()) else f" ± {float(errors[0]):.2g}"
             return f"{float(values[0]):.5g}{spread} {units.of(self.ordinate_unit)}".rstrip()
         if not self.peaked:
             return ""

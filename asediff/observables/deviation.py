@@ -58,8 +58,10 @@ class Deviation:
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
-def decimal(value: float) -> str:
+def decimal(value: float | None) -> str:
     """A number with four decimals, or three digits where those would say little (a pressure in eV/Å³)."""
+    if value is None or math.isnan(value):
+        return "unknown"
     return f"{value:.4f}" if abs(value) >= 1e-2 or value == 0.0 else f"{value:.3g}"
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -164,6 +164,17 @@ def test_every_kind_has_its_row_in_the_table(without_rdf):
     assert rows["pressure"]["peak_target"] == "0.5 ε/σ³"
     assert " 1/σ" in rows["structure_factor"]["peak"]
     assert rows["vacf"]["peak"] == rows["spread"]["peak"] == ""
+
+
+def test_what_has_no_error_bar_is_reported_without(system, tmp_path):
+    """A run of 20 frames has one time origin for 20 lags, and a single value no scatter."""
+    observable = VACF(20, spacing=5 * STEP)
+    result = fit(lj(), point_of(system, observable), replace(SHORT, steps=100), validation=ENGINE, progress=False)
+    evidence = Evidence("Argon", result, units="lj")
+    page = write_report(tmp_path, evidence).read_text(encoding="utf-8")
+    assert ">nan" not in page
+    assert "(noise unknown)" in told(deviation_rows(evidence, 0)[0])
+    assert "nan" not in result.summary()
 
 
 def test_the_result_of_every_kind_is_drawn_and_written(without_rdf, tmp_path):

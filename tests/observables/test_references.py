@@ -169,6 +169,7 @@ def test_values_in_a_few_words():
     assert StructureFactor(2.0, 2).told(reduced, reduced, REDUCED) == "2.25 at 1.5 1/σ"
     assert VACF(2, spacing=0.1).told(reduced, reduced) == ""
     assert Pressure().told(torch.tensor([0.25]), torch.tensor([0.013]), REDUCED) == "0.25 ± 0.013 ε/σ³"
+    assert Pressure().told(torch.tensor([0.25]), torch.tensor([math.nan]), REDUCED) == "0.25 ε/σ³"
 
 
 def test_small_numbers_keep_their_digits():
