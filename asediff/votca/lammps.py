@@ -73,8 +73,8 @@ def lammps_table(
     r = grid_points(begin, bins, end)
     with np.errstate(invalid="ignore", over="ignore"):
         curve = interpolant(coarse.x, coarse.y, "akima")
-        energy = shift_nonbonded(Table(r, curve.value(r)).rounded(FILE_DIGITS))
-        force = Table(r, -curve.derivative(r)).rounded(FILE_DIGITS)
+        energy = shift_nonbonded(Table(r, curve(r)).rounded(FILE_DIGITS))
+        force = Table(r, -curve.derivative()(r)).rounded(FILE_DIGITS)
     return LammpsTable(energy.x, energy.y + 0.0, force.y + 0.0)  # no negative zeros in the file
 
 

@@ -12,8 +12,9 @@ import math
 from typing import Literal
 
 import numpy as np
+from scipy.interpolate import PPoly
 
-from asediff.votca.splines import Piecewise, fit_cubic, fit_knots, interpolant
+from asediff.votca.splines import fit_cubic, fit_knots, interpolant
 from asediff.votca.tables import (
     FlagArray,
     FloatArray,
@@ -58,11 +59,11 @@ def resample(
     """
     points = as_grid(grid)
     curve = _curve(table, kind, fit_grid)
-    result = Table(points, curve.value(points), _carried_flags(table, points))
+    result = Table(points, curve(points), _carried_flags(table, points))
     return result if digits is None else result.rounded(digits)
 
 
-def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None = None) -> Piecewise:
+def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None = None) -> PPoly:
     with np.errstate(invalid="ignore", over="ignore"):
         if fit_grid is None:
             return interpolant(table.x, table.y, kind)

@@ -1,50 +1,24 @@
-"""The three interpolants of VOTCA's tables: Akima, natural cubic and linear, and the least-squares cubic."""
+"""The three interpolants of VOTCA's tables: Akima, natural cubic and linear, and the least-squares cubic.
+
+All are SciPy's piecewise polynomials, whose first and last piece continue beyond the ends.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.linalg import solve_banded
+from scipy.interpolate import CubicSpline, PPoly
 
 from asediff.votca.tables import FloatArray, VotcaError
 
 MINIMUM_ROWS = {"akima": 4, "cubic": 3, "linear": 2}
 
 
-@dataclass(frozen=True, eq=False)
-class Piecewise:
-    """Cubic pieces between knots; beyond the ends the first and last piece continue.
-
-    Args:
-        knots: `(n_knots,)`, a length.
-        coefficients: `(n_knots - 1, 4)`: value, slope, and the factors of z^2 and z^3, z = r - left knot.
-    """
-
-    knots: FloatArray
-    coefficients: FloatArray
-
-    def _pieces(self, r: FloatArray) -> tuple[FloatArray, FloatArray]:
-        index = np.clip(np.searchsorted(self.knots, r, side="right") - 1, 0, len(self.knots) - 2)
-        return self.coefficients[index], r - self.knots[index]
-
-    def value(self, r: FloatArray) -> FloatArray:
-        """Return the interpolant at r."""
-        c, z = self._pieces(r)
-        return c[:, 0] + c[:, 1] * z + c[:, 2] * z * z + c[:, 3] * z * z * z
-
-    def derivative(self, r: FloatArray) -> FloatArray:
-        """Return the derivative of the interpolant at r."""
-        c, z = self._pieces(r)
-        return c[:, 1] + 2.0 * c[:, 2] * z + 3.0 * c[:, 3] * z * z
-
-
-def interpolant(x: FloatArray, y: FloatArray, kind: str) -> Piecewise:
+def interpolant(x: FloatArray, y: FloatArray, kind: str) -> PPoly:
     """Return the interpolant of the points (x, y).
 
     Args:
         x: `(n_rows,)`, strictly increasing.
-        y: `(n_rows,)`.
+        y: `(n_rows,)`; values that are not finite spoil their surroundings, or all of a cubic.
         kind: ``akima``, ``cubic`` (natural ends) or ``linear``.
 
     Raises:
@@ -54,83 +28,31 @@ def interpolant(x: FloatArray, y: FloatArray, kind: str) -> Piecewise:
         raise VotcaError(f"kind '{kind}' is unknown; use akima, cubic or linear")
     if len(x) < MINIMUM_ROWS[kind]:
         raise VotcaError(f"kind '{kind}' needs {MINIMUM_ROWS[kind]} rows, the table has {len(x)}; add rows")
-    if kind == "akima":
-        return _hermite(x, y, _akima_slopes(x, y))
+    h, secants = np.diff(x), np.diff(y) / np.diff(x)
+    if kind == "linear":
+        return PPoly(np.stack([secants, y[:-1]]), x)
     if kind == "cubic":
-        return _natural(x, y, _second_derivatives(x) @ y)
-    coefficients = np.zeros((len(x) - 1, 4))
-    coefficients[:, 0] = y[:-1]
-    coefficients[:, 1] = np.diff(y) / np.diff(x)
-    return Piecewise(x, coefficients)
+        return CubicSpline(x, y, bc_type="natural") if np.isfinite(y).all() else PPoly(np.full((1, len(h)), np.nan), x)
+    slopes = _akima_slopes(secants)
+    left, right = slopes[:-1], slopes[1:]
+    square, cube = (3.0 * secants - 2.0 * left - right) / h, (left + right - 2.0 * secants) / (h * h)
+    return PPoly(np.stack([cube, square, left, y[:-1]]), x)
 
 
-def _akima_slopes(x: FloatArray, y: FloatArray) -> FloatArray:
+def _akima_slopes(secants: FloatArray) -> FloatArray:
     """Slopes at the knots, H. Akima, J. ACM 17, 589 (1970), doi:10.1145/321607.321609.
 
-    Two more secants on each side come from the parabola through the three end points. Where the secants on
-    both sides are equal, the slope is the mean of the inner two.
+    Two more secants on each side come from the parabola through the three end points. Where the secants on both sides
+    are equal, the slope is the mean of the inner two. (SciPy's Akima takes secants for equal whose difference is small
+    beside the largest of the table: next to a steep core it would flatten the well.)
     """
-    secants = np.diff(y) / np.diff(x)
-    left = _end_secants(x[:3], y[:3])
-    right = _end_secants(x[:-4:-1], y[:-4:-1])[::-1]
-    m = np.concatenate([left, secants, right])
+    (a, b), (y, z) = secants[:2], secants[-2:]
+    m = np.concatenate([[3 * a - 2 * b, 2 * a - b], secants, [2 * z - y, 3 * z - 2 * y]])
     m1, m2, m3, m4 = m[:-3], m[1:-2], m[2:-1], m[3:]
     left_change, right_change = np.abs(m2 - m1), np.abs(m4 - m3)
-    flat = _equal(m1, m2) & _equal(m3, m4)
+    flat = np.isclose(m1, m2, rtol=1e-15, atol=1e-15) & np.isclose(m3, m4, rtol=1e-15, atol=1e-15)
     weight = np.where(flat, 1.0, left_change + right_change)
     return np.where(flat, (m2 + m3) / 2.0, (right_change * m2 + left_change * m3) / weight)
-
-
-def _end_secants(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Two secants beyond the first of three points, outermost first, of the parabola through the points."""
-    dx1, dx2 = x[1] - x[0], x[2] - x[0]
-    ratio = (dx1 / dx2) ** 2
-    slope = ((y[1] - y[0]) - ratio * (y[2] - y[0])) / (dx1 - ratio * dx2)
-    curvature = ((y[2] - y[0]) - slope * dx2) / (dx2 * dx2)
-    far, near = x[0] - dx2, x[1] - dx2
-    y_far = y[0] + slope * (far - x[0]) + curvature * (far - x[0]) * (far - x[0])
-    y_near = y[0] + slope * (near - x[0]) + curvature * (near - x[0]) * (near - x[0])
-    return np.array([(y_near - y_far) / (near - far), (y[0] - y_near) / (x[0] - near)])
-
-
-def _equal(a: FloatArray, b: FloatArray, tolerance: float = 1e-15) -> np.ndarray:
-    difference = np.abs(a - b)
-    return (difference <= tolerance) | (difference < np.maximum(np.abs(a), np.abs(b)) * tolerance)
-
-
-def _hermite(x: FloatArray, y: FloatArray, slopes: FloatArray) -> Piecewise:
-    h, rise = np.diff(x), np.diff(y)
-    left, right = slopes[:-1], slopes[1:]
-    c2 = (3.0 * rise / h - 2.0 * left - right) / h
-    c3 = (left + right - 2.0 * rise / h) / (h * h)
-    return Piecewise(x, np.stack([y[:-1], left, c2, c3], axis=1))
-
-
-def _second_derivatives(x: FloatArray) -> FloatArray:
-    """Matrix `(n, n)` that maps knot values to the second derivatives of the natural cubic spline."""
-    n = len(x)
-    h = np.diff(x)
-    if n < 3:
-        return np.zeros((n, n))
-    right_side = np.zeros((n - 2, n))
-    rows = np.arange(n - 2)
-    right_side[rows, rows] = 1.0 / h[:-1]
-    right_side[rows, rows + 1] = -1.0 / h[:-1] - 1.0 / h[1:]
-    right_side[rows, rows + 2] = 1.0 / h[1:]
-    bands = np.zeros((3, n - 2))
-    bands[0, 1:] = h[1:-1] / 6.0
-    bands[1] = (h[:-1] + h[1:]) / 3.0
-    bands[2, :-1] = h[1:-1] / 6.0
-    result = np.zeros((n, n))
-    result[1:-1] = solve_banded((1, 1), bands, right_side)
-    return result
-
-
-def _natural(x: FloatArray, y: FloatArray, second: FloatArray) -> Piecewise:
-    h = np.diff(x)
-    c1 = np.diff(y) / h - h * (2.0 * second[:-1] + second[1:]) / 6.0
-    c3 = np.diff(second) / (6.0 * h)
-    return Piecewise(x, np.stack([y[:-1], c1, second[:-1] / 2.0, c3], axis=1))
 
 
 def fit_knots(minimum: float, step: float, maximum: float) -> FloatArray:
@@ -143,7 +65,7 @@ def fit_knots(minimum: float, step: float, maximum: float) -> FloatArray:
     return knots
 
 
-def fit_cubic(x: FloatArray, y: FloatArray, knots: FloatArray) -> Piecewise:
+def fit_cubic(x: FloatArray, y: FloatArray, knots: FloatArray) -> PPoly:
     """Return the natural cubic spline on `knots` that is closest to the points (x, y) in least squares.
 
     Args:
@@ -155,18 +77,10 @@ def fit_cubic(x: FloatArray, y: FloatArray, knots: FloatArray) -> Piecewise:
         VotcaError: the points do not determine the spline.
     """
     inside = (x >= knots[0]) & (x <= knots[-1])
-    x, y = x[inside], y[inside]
-    index = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    h = np.diff(knots)[index]
-    z = x - knots[index]
-    second = _second_derivatives(knots)
-    design = np.zeros((len(x), len(knots)))
-    rows = np.arange(len(x))
-    design[rows, index] = 1.0 - z / h
-    design[rows, index + 1] += z / h
-    design += (0.5 * z * z - z**3 / (6.0 * h) - z * h / 3.0)[:, None] * second[index]
-    design += (z**3 / (6.0 * h) - z * h / 6.0)[:, None] * second[index + 1]
-    values, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    cardinal = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+    values, _, rank, _ = np.linalg.lstsq(cardinal(x[inside]), y[inside], rcond=None)
     if rank < len(knots):
-        raise VotcaError(f"spline fit: {len(x)} rows do not determine {len(knots)} knots; make the fit step larger")
-    return _natural(knots, np.asarray(values, dtype=np.float64), second @ values)
+        raise VotcaError(
+            f"spline fit: {inside.sum()} rows do not determine {len(knots)} knots; make the fit step larger"
+        )
+    return CubicSpline(knots, values, bc_type="natural")
