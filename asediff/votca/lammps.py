@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asediff.votca.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
-from asediff.votca.splines import interpolant
-from asediff.votca.tables import FloatArray, Table, VotcaError, grid_points
+from asediff.fitting.tables.interpolants import interpolant
+from asediff.fitting.tables.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
+from asediff.fitting.tables.rows import FloatArray, Table, VotcaError, grid_points
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
+from asediff.fitting.tables.rows import VotcaError
 from asediff.votca.refusals import Kind, Refusals
-from asediff.votca.tables import VotcaError
 
 T = TypeVar("T")
 

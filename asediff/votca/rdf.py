@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from vesin import NeighborList
 
-from asediff.votca.tables import FloatArray, Grid, Table, VotcaError, as_grid
+from asediff.fitting.tables.rows import FloatArray, Grid, Table, VotcaError, as_grid
 
 Frame = tuple[FloatArray, FloatArray, dict[str, NDArray[Any]]]
 IndexArray = NDArray[np.int64]

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element
 
+from asediff.fitting.tables.rows import VotcaError
 from asediff.votca.options import Options, parse_xml
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import (
@@ -18,7 +19,6 @@ from asediff.votca.settings import (
     PressureCorrection,
     Settings,
 )
-from asediff.votca.tables import VotcaError
 
 POST_UPDATE_TASKS = ("scale", "smooth", "splinesmooth", "extrapolate", "pressure", "shift", "dummy")
 POST_ADD_TASKS = ("convergence", "acc_convergence", "shift", "overwrite", "copyback", "plot", "dummy")

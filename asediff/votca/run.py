@@ -12,26 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from asediff.fitting.tables.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
+from asediff.fitting.tables.rows import Table, VotcaError
+from asediff.fitting.tables.tasks import is_on
 from asediff.host.locks import exclusive
 from asediff.votca.lammps import write_lammps_table
 from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping
-from asediff.votca.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
 from asediff.votca.rdf import rdf
 from asediff.votca.reading import draft_settings
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Interaction, Settings
 from asediff.votca.simulation import LammpsSimulation, Simulate, lammps_command
-from asediff.votca.tables import Table, VotcaError, read_table, write_table
-from asediff.votca.tasks import (
-    is_on,
-    measure_convergence,
-    post_update,
-    raw_update,
-    save,
-    shell_number,
-    target_table,
-)
+from asediff.votca.tables import read_table, write_table
+from asediff.votca.tasks import measure_convergence, save, shell_number, target_table, update_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,8 +218,8 @@ class _Run:
         pots: dict[str, Table] = {}
         for item in settings.interactions:
             name = item.name
-            update = self.named(item, raw_update, item, self.main, folder, step, new[name], current[name], settings.kBT)
-            update = self.named(item, post_update, item, folder, step, update, new[name], pressure, settings.kBT)
+            known = (new[name], current[name], pressure, settings.kBT)
+            update = self.named(item, update_of, item, self.main, folder, step, *known)
             pots[name] = save(folder, f"{name}.pot.new", add(current[name], update))
         self.post_add(step, folder, last, pots)
         for pattern in settings.cleanlist:
@@ -298,7 +292,7 @@ class _Run:
                 elif task == "copyback":
                     for name in item.copyback_filelist:
                         shutil.copy(folder / name, self.main / name)
-                elif task == "overwrite" and is_on(item.overwrite_do, step):
+                elif task == "overwrite" and is_on(item.overwrite_do, step - 1):
                     others = [other.name for other in self.settings.interactions if other.name != item.name]
                     overwritten |= set(others)
                     for name in others:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asediff.votca.tables import FloatArray, VotcaError, grid_points
+from asediff.fitting.tables.rows import FloatArray, VotcaError, grid_points
+from asediff.fitting.tables.tasks import (
+    BAR,
+    Extrapolate,
+    Scale,
+    Shift,
+    SimplePressure,
+    Smooth,
+    SplineSmooth,
+    Task,
+    VirialPressure,
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,23 @@ class Interaction:
     def x(self) -> FloatArray:
         """`(n_rows,)`, the points of the grid."""
         return grid_points(*self.grid)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of ``post_update`` as those of `IBI`."""
+        pressure = self.pressure
+        available: dict[str, Task] = {
+            "scale": Scale(self.scale),
+            "smooth": Smooth(self.smooth_iterations),
+            "splinesmooth": SplineSmooth(self.splinesmooth_step or 0.0),
+            "extrapolate": Extrapolate(self.extrapolate_points),
+            "shift": Shift(),
+            "dummy": Scale(1.0),
+            "pressure": SimplePressure(pressure.scale or 0.0, pressure.max_A, pressure.do)
+            if pressure.type == "simple"
+            else VirialPressure(1.0 if pressure.scale is None else pressure.scale, pressure.max_A, pressure.do, BAR),
+        }
+        return tuple(available[name] for name in self.post_update)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from asediff.votca.tables import FloatArray, VotcaError
+from asediff.fitting.tables.rows import FloatArray, VotcaError
 
 
 def read_frames(path: str | PathLike[str], *, first_frame: int = 0, length_scale: float = 0.1) -> list[Atoms]:

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from scipy.interpolate import PPoly
 
-from asediff.votca.splines import fit_cubic, fit_knots, interpolant
-from asediff.votca.tables import (
+from asediff.fitting.tables.interpolants import fit_cubic, fit_knots, interpolant
+from asediff.fitting.tables.rows import (
     FlagArray,
     FloatArray,
     Grid,
