@@ -18,7 +18,7 @@ from asediff.checks.systems import periodic_heights
 from asediff.kernels.cpu import rdf as cpu_rdf
 from asediff.kernels.devices import runs_triton
 from asediff.kernels.reference import torch_rdf
-from asediff.kernels.shells import ShellGrid, shell_quadrature
+from asediff.kernels.shells import ShellGrid, per_pair, shell_quadrature
 from asediff.observables.base import Observable, frames_of
 from asediff.observables.deviation import Deviation, structural_deviation
 from asediff.system import System
@@ -283,10 +283,9 @@ class RDF(Observable):
                 f"lower r_max to {0.5 * shortest:.6g} or repeat the cell"
             )
         one, two = self._numbers(system)
-        both = 2.0 if self.pair is None or self.pair[0] == self.pair[1] else 1.0
         volume = torch.linalg.det(system.cell.to(torch.float64)).abs()
-        per_pair = both * volume / (one * two)
-        return per_pair[:, None] / self.volumes.to(per_pair)
+        factor = per_pair(volume, one, two, like=self.pair is None or self.pair[0] == self.pair[1])
+        return factor[:, None] / self.volumes.to(factor)
 
     def _numbers(self, system: System) -> tuple[Tensor, Tensor]:
         """N_a and N_b of each system, `(n_systems,)` float64."""

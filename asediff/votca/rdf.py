@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 from vesin import NeighborList
 
 from asediff.fitting.tables.rows import FloatArray, Grid, Table, VotcaError, as_grid
+from asediff.kernels.cpu.space import cell_heights
+from asediff.kernels.shells import per_pair, shell_volumes
 
 Frame = tuple[FloatArray, FloatArray, dict[str, NDArray[Any]]]
 IndexArray = NDArray[np.int64]
@@ -52,8 +53,8 @@ def rdf(
     second = type1 if type2 is None else type2
     like = str(type1) == str(second)
     counts = np.zeros(len(points))
-    volume, n_frames, norm = 0.0, 0, 0.0
-    sizes: tuple[int, int] | None = None
+    volume, n_frames = 0.0, 0
+    sizes = (0, 0)
     for positions, lattice, names in _frames(frames, cell, types):
         lattice = lattice * length_scale
         _check_lattice(lattice, points[-1], n_frames)
@@ -61,10 +62,8 @@ def rdf(
         b = a if like else _select(names, second, n_frames)
         if not like and len(np.intersect1d(a, b)):
             raise VotcaError(f"rdf: types '{type1}' and '{second}' share beads; give two different types or one")
-        if sizes is None:
-            sizes = (len(a), len(b))
-            norm = (2.0 if like else 1.0) / (len(a) * len(b))
-        elif sizes != (len(a), len(b)):
+        sizes = sizes if n_frames else (len(a), len(b))
+        if sizes != (len(a), len(b)):
             raise VotcaError(
                 f"rdf: frame {n_frames + 1} has {len(a)} and {len(b)} beads of the two types, the first frame "
                 f"{sizes[0]} and {sizes[1]}; use frames of one system"
@@ -81,10 +80,8 @@ def rdf(
             f"{n_frames} frame(s); check lengths (length_scale), types and grid"
         )
     low = points - 0.5 * step
-    high = low + step
-    shells = 4.0 / 3.0 * np.pi * (high * high * high - low * low * low)
-    g = np.where(low < 0, 0.0, volume / n_frames * norm * counts / shells)
-    return Table(points, g)
+    factor = per_pair(volume / n_frames, *sizes, like=like)
+    return Table(points, np.where(low < 0, 0.0, factor * counts / shell_volumes(low, low + step)))
 
 
 def _bins(grid: Grid | Table) -> tuple[FloatArray, float]:
@@ -176,15 +173,13 @@ def _select(names: dict[str, NDArray[Any]], wanted: Any, frame: int) -> IndexArr
 
 
 def _volume(lattice: FloatArray) -> float:
-    return abs(float(np.cross(lattice[0], lattice[1]) @ lattice[2]))
+    return abs(float(np.linalg.det(lattice)))
 
 
 def _check_lattice(lattice: FloatArray, maximum: float, frame: int) -> None:
-    volume = _volume(lattice)
-    if not volume > 0:
+    if not _volume(lattice) > 0:
         raise VotcaError(f"rdf: frame {frame + 1} has no volume; set the cell")
-    areas = np.linalg.norm(np.cross(np.roll(lattice, -1, axis=0), np.roll(lattice, -2, axis=0)), axis=1)
-    height = float((volume / areas).min())
+    height = cell_heights(lattice).min()
     if maximum > 0.5 * height:
         raise VotcaError(
             f"rdf: max = {maximum:.10g} exceeds half of the shortest box height {height:.10g} in frame {frame + 1}; "
@@ -196,31 +191,6 @@ def _distances(
     positions: FloatArray, lattice: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
 ) -> FloatArray:
     """Minimum-image distances of all distinct pairs closer than about `cutoff`."""
-    if np.allclose(lattice, np.diag(np.diag(lattice)), rtol=0, atol=1e-12 * np.abs(lattice).max()):
-        return _rectangular_distances(positions, np.abs(np.diag(lattice)), a, b, cutoff)
-    return _oblique_distances(positions, lattice, a, b, cutoff)
-
-
-def _rectangular_distances(
-    positions: FloatArray, edges: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
-) -> FloatArray:
-    wrapped = positions - edges * np.floor(positions / edges)
-    wrapped[wrapped >= np.broadcast_to(edges, wrapped.shape)] = 0.0
-    first = cKDTree(wrapped[a], boxsize=edges)
-    if b is None:
-        i, j = first.query_pairs(cutoff, output_type="ndarray").T
-        i, j = a[i], a[j]
-    else:
-        found = first.sparse_distance_matrix(cKDTree(wrapped[b], boxsize=edges), cutoff, output_type="coo_matrix")
-        i, j = a[found.row], b[found.col]
-    d = positions[j] - positions[i]
-    d -= edges * np.round(d / edges)
-    return np.sqrt((d * d).sum(axis=1))
-
-
-def _oblique_distances(
-    positions: FloatArray, lattice: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
-) -> FloatArray:
     i, j, d = NeighborList(cutoff=float(cutoff), full_list=False).compute(
         points=positions, box=lattice, periodic=True, quantities="ijd"
     )
@@ -230,7 +200,9 @@ def _oblique_distances(
         group[b] = 2
     wanted = (group[i] * group[j] == (1 if b is None else 2)) & (i != j)
     i, j, d = i[wanted].astype(np.int64), j[wanted].astype(np.int64), d[wanted]
-    order = np.lexsort((d, np.maximum(i, j), np.minimum(i, j)))
-    pair = np.minimum(i, j)[order] * len(positions) + np.maximum(i, j)[order]
-    _, nearest = np.unique(pair, return_index=True)
+    if 2.0 * cutoff < cell_heights(lattice).min():  # no pair has two images so near
+        return np.asarray(d, dtype=np.float64)
+    order = np.argsort(d, kind="stable")
+    pair = np.minimum(i, j) * len(positions) + np.maximum(i, j)
+    _, nearest = np.unique(pair[order], return_index=True)
     return np.asarray(d[order][nearest], dtype=np.float64)
