@@ -68,8 +68,11 @@ def update_of(
         VotcaError: tables that do not fit, or a task without what it needs.
     """
 
-    def record(name: str, table: Table) -> Table:
-        return save(folder, f"{item.name}.{name}", table)
+    def record(name: str | None, table: Table) -> Table:
+        if name is None:
+            return table.rounded(SCRIPT_DIGITS)
+        table = save(folder, f"{item.name}.{name}", table)
+        return resample(table, item.grid) if name == "pressure_correction" else table  # by a compiled program
 
     if is_on(item.do_potential, step - 1):
         raw = record("dpot.pure_ibi", update_ibi_pot(target_table(item, main, folder), new, current, kT))

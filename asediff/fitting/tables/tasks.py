@@ -18,14 +18,15 @@ from asediff.fitting.tables.operators import (
 )
 from asediff.fitting.tables.rows import FloatArray, Table, VotcaError
 
-Record = Callable[[str, Table], Table]
-"""Called with the name of each intermediate table; what it returns is worked on (as a file would hold it)."""
+Record = Callable[[str | None, Table], Table]
+"""Called with the name of each intermediate table, or None for one without; what it returns is gone on with: the table
+as a file would hold it, where one is written."""
 
 BAR = 0.06022 * np.pi / 3.14159265
 """1 bar in kJ/mol/nm³ as VOTCA's wjk correction counts it, whose pi has nine digits."""
 
 
-def unrecorded(_name: str, table: Table) -> Table:
+def unrecorded(_name: str | None, table: Table) -> Table:
     """The table, of which nothing is kept."""
     return table
 
@@ -105,7 +106,9 @@ class Smooth(Task):
 
     def apply(self, update: Table, conditions: Conditions) -> Table:
         """See `operators.smooth`."""
-        return smooth(update, self.passes)
+        for _ in range(self.passes):
+            update = conditions.record(None, smooth(update))
+        return update
 
 
 @dataclass(frozen=True)
