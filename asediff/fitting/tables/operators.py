@@ -8,7 +8,6 @@ doi:10.1021/ct900369w for VOTCA.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -74,15 +73,9 @@ def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None 
 
 def _carried_flags(table: Table, points: FloatArray) -> FlagArray:
     """Flag of the first input row at or right of each point (to 1e-12); ``o`` outside the input's range."""
-    flags = np.full(len(points), "o", dtype="<U1")
-    row = 0
-    for k in range(int(np.count_nonzero(points < table.x[0])), len(points)):
-        while row < len(table) and table.x[row] < points[k] and abs(table.x[row] - points[k]) >= 1e-12:
-            row += 1
-        if row == len(table):
-            break
-        flags[k] = table.flag[row]
-    return flags
+    row = np.searchsorted(table.x, points - 1e-12, side="right")
+    known = (points >= table.x[0]) & (row < len(table))
+    return np.where(known, table.flag[np.minimum(row, len(table) - 1)], "o")
 
 
 def resample_target(target: Table, grid: Grid | Table | None = None) -> Table:
@@ -319,20 +312,23 @@ def extrapolate(
         raise VotcaError("extrapolate: no row is flagged i; flag the rows that hold valid values")
     y, flag = table.y.copy(), table.flag.copy()
     first, last = int(valid[0]), int(valid[-1])
-    if region != "right":
-        _fill(table.x, y, range(first - 1, -1, -1), first, first + points, function, curvature)
-        if update_flags:
-            flag[:first] = "i"
-    if region != "left":
-        _fill(table.x, y, range(last + 1, len(table)), last, last - points, function, curvature)
-        if update_flags:
-            flag[last + 1 :] = "i"
+    for wanted, rows, origin, other in (
+        ("left", slice(0, first), first, first + points),
+        ("right", slice(last + 1, None), last, last - points),
+    ):
+        if wanted in region:
+            y[rows] = _continuation(table.x, table.y, rows, origin, other, function, curvature)
+            if update_flags:
+                flag[rows] = "i"
     return table.replace(y=y, flag=flag)
 
 
-def _fill(x: FloatArray, y: FloatArray, rows: range, origin: int, other: int, function: str, curvature: float) -> None:
-    if not len(rows):
-        return
+def _continuation(
+    x: FloatArray, y: FloatArray, rows: slice, origin: int, other: int, function: str, curvature: float
+) -> FloatArray:
+    """Values in `rows` that continue the curve from row `origin` with the secant to row `other`."""
+    if not len(x[rows]):
+        return x[rows]
     slope = 0.0
     if function != "constant":
         if not 0 <= other < len(x) or other == origin:
@@ -347,24 +343,18 @@ def _fill(x: FloatArray, y: FloatArray, rows: range, origin: int, other: int, fu
             f"extrapolate: '{function}' is undefined at x = {x0:.10g} (y = {y0:g}, slope = {slope:g}); "
             "use constant, linear or quadratic"
         )
-    for k in rows:
-        y[k] = _continuation(function, x0, y0, slope, curvature, float(x[k]))
-
-
-def _continuation(function: str, x0: float, y0: float, slope: float, curvature: float, x: float) -> float:
-    if function == "constant":
-        return y0
+    x = x[rows]
     if function == "linear":
         return slope * (x - x0) + y0
     if function == "quadratic":
         return curvature * (x + 0.5 * slope / curvature - x0) ** 2 + (y0 - 0.25 * slope * slope / curvature)
     if function == "sasha":
         return slope**2 / (4 * y0) * (x - (x0 - 2 * y0 / slope)) ** 2
-    try:
-        return y0 * math.exp(-slope * x0 / y0) * math.exp(slope / y0 * x)
-    except OverflowError:  # one of the factors: a steep slope far from x = 0
-        exponent = slope / y0 * (x - x0)
-        return y0 * math.exp(exponent) if exponent < 709 else math.copysign(math.inf, y0)
+    if function == "exponential":
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = y0 * np.exp(-slope * x0 / y0) * np.exp(slope / y0 * x)  # VOTCA's digits
+            return np.where(np.isfinite(values), values, y0 * np.exp(slope / y0 * (x - x0)))
+    return np.full(len(x), y0)
 
 
 def extrapolate_potential(
