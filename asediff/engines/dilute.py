@@ -42,11 +42,10 @@ class DiluteEngine(Engine):
             with torch.no_grad():
                 u = potential.function(rdf.centers, rdf.pair, float(state_point.kT))
             values.append(torch.exp(-u / float(state_point.kT)))
-        density = state_point.system.n_atoms / float(state_point.system.get_volume()[0])
         return Measurement(
             values=tuple(values),
             errors=tuple(torch.zeros_like(v) for v in values),
-            pressure=density * float(state_point.kT),
+            pressure=state_point.density * float(state_point.kT),
             pressure_error=0.0,
             kT=float(state_point.kT),
             trajectory=None,

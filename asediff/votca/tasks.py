@@ -16,6 +16,7 @@ from asediff.fitting.tables.operators import (
 )
 from asediff.fitting.tables.rows import Table, VotcaError
 from asediff.fitting.tables.tasks import Conditions, apply_tasks, is_on
+from asediff.votca.lammps import write_lammps_table
 from asediff.votca.settings import Interaction
 from asediff.votca.tables import read_table, write_table
 
@@ -32,6 +33,21 @@ def save(folder: Path, name: str, table: Table) -> Table:
 def shell_number(value: float) -> str:
     """Return a number as VOTCA's shell arithmetic prints it: whole, or with 6 significant digits."""
     return str(int(value)) if value == int(value) else f"{value:.6g}"
+
+
+def write_table_of(item: Interaction, folder: Path, potential: Table) -> None:
+    """Write the table that the LAMMPS script reads for an interaction, where the settings name one."""
+    options = item.lammps
+    if options.table is not None:
+        same = ("table_begin", "table_end", "table_bins", "scale", "y_scale")
+        write_lammps_table(
+            folder / options.table,
+            potential,
+            step=item.step,
+            left=options.table_left_extrapolation,
+            right=options.table_right_extrapolation,
+            **{name: getattr(options, name) for name in same},
+        )
 
 
 def target_table(item: Interaction, main: Path, folder: Path) -> Table:

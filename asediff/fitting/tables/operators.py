@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import PPoly
 
 from asediff.fitting.tables.interpolants import fit_cubic, fit_knots, interpolant
@@ -185,14 +186,14 @@ def update_ibi_pot(target: Table, current: Table, potential: Table, kT: float) -
     raw[both] = np.log(current.y[both] / target.y[both]) * kT
     flag = np.where(both & usable, "i", "o")
     peak = int(np.nanargmax(current.y))
-    update = np.zeros(len(target))
-    for rows in (range(peak, len(target)), range(peak - 1, -1, -1)):
-        value = 0.0
-        for k in rows:
-            if flag[k] == "i":
-                value = raw[k]
-            update[k] = value
-    return Table(target.x, update, flag)
+    inner = _last_of(raw[:peak][::-1], flag[:peak][::-1])[::-1]
+    return Table(target.x, np.concatenate([inner, _last_of(raw[peak:], flag[peak:])]), flag)
+
+
+def _last_of(values: FloatArray, flag: FlagArray) -> FloatArray:
+    """The last value flagged ``i`` up to each row; zero before the first."""
+    last = np.maximum.accumulate(np.where(flag == "i", np.arange(len(values)), -1))
+    return np.where(last < 0, 0.0, values[last])
 
 
 def shift_nonbonded(table: Table) -> Table:
@@ -206,10 +207,15 @@ def shift_bonded(table: Table) -> Table:
     Raises:
         VotcaError: no row is flagged ``i``.
     """
-    valid = table.y[table.flag == "i"]
-    if not len(valid):
-        raise VotcaError("shift: no row is flagged i; flag the rows that hold valid values")
-    return table.replace(y=table.y - valid.min())
+    return table.replace(y=table.y - table.y[_valid(table, "shift")].min())
+
+
+def _valid(table: Table, task: str) -> NDArray[np.bool_]:
+    """Which rows are flagged ``i``; a task that needs one is refused without."""
+    valid = table.flag == "i"
+    if not valid.any():
+        raise VotcaError(f"{task}: no row is flagged i; flag the rows that hold valid values")
+    return valid
 
 
 def smooth(table: Table, iterations: int = 1) -> Table:
@@ -247,9 +253,7 @@ def splinesmooth(
     Raises:
         VotcaError: no row is flagged ``i``, or the rows do not determine the spline.
     """
-    valid = table.flag == "i"
-    if not valid.any():
-        raise VotcaError("splinesmooth: no row is flagged i; flag the rows that hold valid values")
+    valid = _valid(table, "splinesmooth")
     inner = Table(table.x[valid], table.y[valid], table.flag[valid])
     knots = (float(inner.x[0]), float(step), float(inner.x[-1]))
     return resample(inner, as_grid(grid, table), "cubic", fit_grid=knots, digits=digits)
@@ -307,9 +311,7 @@ def extrapolate(
         )
     if region not in ("left", "right", "leftright"):
         raise VotcaError(f"extrapolate: region '{region}' is unknown; use left, right or leftright")
-    valid = np.flatnonzero(table.flag == "i")
-    if not len(valid):
-        raise VotcaError("extrapolate: no row is flagged i; flag the rows that hold valid values")
+    valid = np.flatnonzero(_valid(table, "extrapolate"))
     y, flag = table.y.copy(), table.flag.copy()
     first, last = int(valid[0]), int(valid[-1])
     for wanted, rows, origin, other in (
