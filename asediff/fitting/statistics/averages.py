@@ -72,10 +72,6 @@ class Statistics(ABC):
         """Derivatives of the averages at the potential of the run."""
 
     @abstractmethod
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """Mean energy of u in the run's ensemble, `()`; differentiable in u."""
-
-    @abstractmethod
     def covariance(self, basis: PairFunction) -> Tensor:
         """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
 

@@ -60,13 +60,6 @@ class DiluteStatistics(Statistics):
             values.append(-self.beta * g[:, None] * basis(r, name))
         return Response(tuple(values), torch.zeros(values[0].shape[1], dtype=torch.float64))
 
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """See `Statistics.mean_energy`."""
-        total = torch.zeros((), dtype=torch.float64)
-        for r, name, g, ideal in self._places():
-            total = total + (ideal * g) @ u(r, name)
-        return total
-
     def covariance(self, basis: PairFunction) -> Tensor:
         """See `Statistics.covariance`; numbers of pairs are Poisson variables here."""
         total = torch.zeros((), dtype=torch.float64)

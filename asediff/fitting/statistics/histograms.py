@@ -181,10 +181,6 @@ class FrameStatistics(Statistics):
         direct = -(self._flat.mean(0) @ torch.cat(virials)) / (3.0 * self._volume)
         return Response(values, scale * ((self.pressure - self.pressure.mean()) @ phi) + direct)
 
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """See `Statistics.mean_energy`."""
-        return self.energies(u).mean()
-
     def covariance(self, basis: PairFunction) -> Tensor:
         """See `Statistics.covariance`."""
         phi = self._projected(basis)
