@@ -2,11 +2,28 @@
 
 import numpy as np
 import pytest
+import torch
 from test_votca_settings import write
 
 from asediff import votca
-from asediff.fitting import Extrapolate, Scale, SimplePressure, Smooth, SplineSmooth, VirialPressure
+from asediff.engines import DiluteEngine
+from asediff.fitting import (
+    IBI,
+    Extrapolate,
+    Scale,
+    SimplePressure,
+    Smooth,
+    SplineSmooth,
+    VirialPressure,
+    VotcaUpdate,
+    fit,
+)
 from asediff.fitting.tables.tasks import BAR, Conditions, Shift, apply_tasks
+from asediff.lattices import fcc
+from asediff.observables import RDF
+from asediff.potentials import PairPotential, Shifted, TabulatedRadial
+from asediff.system import System
+from asediff.targets.target import StatePoint, Target
 from asediff.votca import Table, VotcaError, read_settings
 
 GRID = (0.0, 0.05, 1.0)
@@ -81,3 +98,34 @@ def test_akima_does_not_flatten_a_well_beside_a_steep_core():
     fine = np.linspace(1.0, 2.8, 57)
     expected = votca.resample(Table(x, well), fine, digits=None).y
     np.testing.assert_allclose(votca.resample(Table(x, steep), fine, digits=None).y, expected, rtol=0, atol=1e-12)
+
+
+def test_a_settings_file_and_a_fit_make_the_same_potential(tmp_path):
+    """The same target, start and tasks, once through VOTCA's files and once through `fit`: two updates each."""
+    grid, kT = (0.32, 0.02, 1.0), 1.5
+    x = votca.grid_points(*grid)
+    wanted, start = (e * ((0.35 / x) ** 12 - (0.35 / x) ** 6) for e in (4.0, 2.0))
+    votca.write_table(tmp_path / "A.rdf", Table(x, np.exp(-(wanted - wanted[-1]) / kT)), digits=10)
+    votca.write_table(tmp_path / "A.pot.in", Table(x, start - start[-1]))
+    (tmp_path / "settings.xml").write_text(
+        f"""<cg><non-bonded><name>A</name><type1>1</type1><type2>1</type2><min>{grid[0]}</min><max>{grid[2]}</max>
+        <step>{grid[1]}</step><inverse><target>A.rdf</target><post_update>scale smooth splinesmooth extrapolate
+        </post_update><post_update_options><scale>0.7</scale><smooth><iterations>2</iterations></smooth><splinesmooth>
+        <step>0.1</step></splinesmooth></post_update_options></inverse></non-bonded><inverse><kBT>{kT}</kBT>
+        <program>lammps</program><method>ibi</method><iterations_max>2</iterations_max></inverse></cg>"""
+    )
+    settings = read_settings(tmp_path / "settings.xml")
+
+    def dilute(folder, tables):
+        return {name: Table(table.x, np.exp(-table.y / kT)) for name, table in tables.items()}
+
+    files = votca.run_ibi(settings, simulate=dilute).potentials["A"]
+    observable = RDF(grid[2] + grid[1] / 2, len(x), r_min=grid[0] - grid[1] / 2, width=0)
+    system = System.from_atoms(fcc("Ar", density=0.05, cells=2, mass=1.0))
+    target = votca.read_table(tmp_path / "A.rdf").y
+    point = StatePoint(system, Target(observable, torch.from_numpy(target)), kT=kT)
+    method = IBI(DiluteEngine(), 2, update=VotcaUpdate(), tasks=settings.interactions[0].tasks)
+    given = PairPotential(TabulatedRadial(x, start - start[-1]), grid[2], truncation=Shifted())
+    fitted = fit(given, point, method, validation=None, progress=False).potential
+    assert np.abs(files.y - (start - start[-1])).max() > 1.0
+    np.testing.assert_allclose(fitted.radial(None).values.detach().numpy(), files.y, rtol=1e-7, atol=1e-7)
