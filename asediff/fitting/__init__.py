@@ -14,7 +14,7 @@ from asediff.fitting.tables.ihnc import IHNC
 from asediff.fitting.tables.newton import IMC, GaussNewton
 from asediff.fitting.tables.regularization import Smoothness, Tikhonov, TruncatedSVD
 from asediff.fitting.tables.tabulated import PowerCore
-from asediff.fitting.tables.tasks import Extrapolate, Scale, SimplePressure, Smooth, SplineSmooth, VirialPressure
+from asediff.fitting.tables.tasks import Extrapolate, Scale, Shift, SimplePressure, Smooth, SplineSmooth, VirialPressure
 
 __all__ = [
     "IBI",
@@ -35,6 +35,7 @@ __all__ = [
     "Reweighting",
     "SafeUpdate",
     "Scale",
+    "Shift",
     "SimplePressure",
     "Smooth",
     "Smoothness",
