@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -17,6 +16,7 @@ from asediff.neighbors import Neighbors
 from asediff.potentials.base import Potential
 from asediff.potentials.radial import Radial
 from asediff.potentials.splines import PairSpline, clamped_spline
+from asediff.potentials.tabulated import Tabulated, TabulationError
 from asediff.potentials.truncation import Switched, Truncation, value_and_slope
 from asediff.system import System
 
@@ -24,26 +24,7 @@ FLOOR = 0.02  # first knot, as a fraction of the cutoff: closer than this no pai
 MAX_KNOTS = 2**15
 
 
-@dataclass(frozen=True)
-class TabulationError:
-    """How far the splines are from the functions they tabulate, where pairs can be (u - min u <= `accessible` kT).
-
-    Attributes:
-        energy: max |Δu| / kT.
-        force: max |Δu'| / max |u'| over the same range, the largest thermal force.
-        n_knots: number of knots between the core and the cutoff.
-    """
-
-    energy: float
-    force: float
-    n_knots: int
-
-    def within(self, energy: float = 1e-4, force: float = 1e-3) -> bool:
-        """Whether both errors are at or below the bounds."""
-        return self.energy <= energy and self.force <= force
-
-
-class PairPotential(Potential):
+class PairPotential(Potential, Tabulated):
     """Sum over pairs of u(r) within a cutoff.
 
     Dynamics, energies and exports all use the same table: C2 splines in r² with `n_knots` knots, built by `tabulate`
