@@ -81,7 +81,7 @@ def test_a_misspelt_key_is_named_rather_than_the_one_that_is_missing():
 )
 def test_sections_have_the_names_of_the_constructor(section, cls):
     cls = cls or section.makes
-    names = set(inspect.signature(cls).parameters) - {"dtype", "units", "workdir"}
+    names = set(inspect.signature(cls).parameters) - {"dtype", "units", "workdir", "integrator"}
     assert set(section.model_fields) - {"kind"} == names
 
 

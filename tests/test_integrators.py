@@ -377,7 +377,7 @@ def test_the_temperature_may_come_with_the_call():
         (lambda: NoseHooverChain(0.1, kT=1.0, tchain=0), "tchain: 0 is too short; give at least 1"),
         (lambda: Langevin(0.1, kT=1.0, friction=-1.0), r"friction: -1\.0 is not a positive"),
         (lambda: Langevin(0.1, kT=1.0, seed=-1), "seed: -1 is not within"),
-        (lambda: NoseHooverChain(0.1).stepper(_particles(2)), "kT: missing; give the integrator kT"),
+        (lambda: NoseHooverChain(0.1).stepper(_particles(2)), "kT: missing in NoseHooverChain; give the integrator kT"),
         (
             lambda: NoseHooverChain(0.1, kT=torch.ones(3)).stepper(_particles(2, n_systems=2)),
             r"kT: shape \(3,\) does not fit 2 systems; give one number or a tensor of shape \(2,\)",

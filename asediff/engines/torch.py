@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from asediff.dynamics.integrators import NoseHooverChain
+from asediff.dynamics.integrators import Integrator, chosen_integrator
 from asediff.engines.base import TrajectoryEngine
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
 from asediff.simulate import simulate
 from asediff.system import System
 from asediff.targets.target import StatePoint
@@ -20,21 +20,26 @@ class TorchEngine(TrajectoryEngine):
     """Constant-temperature runs in asediff itself.
 
     Args:
-        timestep: time unit.
+        timestep: time unit; may be left out beside an `integrator`.
         equilibration_steps: steps before the first frame counts.
         steps: production steps.
         save_every: steps between frames.
         tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
+        integrator: moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a
+            temperature, which the state point says.
     """
 
-    timestep: float
+    timestep: float = None  # type: ignore[assignment]
     equilibration_steps: int = 5_000
     steps: int = 50_000
     save_every: int = 100
     tdamp: float | None = None
+    integrator: Integrator | None = None
     reads_pairs = False
 
     def __post_init__(self) -> None:
+        chosen = chosen_integrator(self.integrator, self.timestep, self.tdamp)
+        object.__setattr__(self, "timestep", chosen.timestep)
         for name in ("equilibration_steps", "steps", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not a number of steps; give at least 1")
@@ -45,12 +50,12 @@ class TorchEngine(TrajectoryEngine):
         return self.equilibration_steps + self.steps
 
     def run(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
         """The production frames, `(steps // save_every, n_atoms, 3)`."""
-        tdamp = 100 * self.timestep if self.tdamp is None else self.tdamp
-        integrator = NoseHooverChain(self.timestep, kT=state_point.kT, tdamp=tdamp)
-        system = (state_point.system if start is None else start).thermalized(kT=state_point.kT, seed=seed)
+        kT = state_point.kT
+        integrator = chosen_integrator(self.integrator, self.timestep, self.tdamp).at(kT, seed=seed)
+        system = (state_point.system if start is None else start).thermalized(kT=kT, seed=seed)
         with torch.no_grad():
-            warm = simulate(system, potential, integrator, self.equilibration_steps)
-            return simulate(warm, potential, integrator, self.steps, save_every=self.save_every)
+            warm = simulate(system, potential, integrator, self.equilibration_steps, kT=kT)
+            return simulate(warm, potential, integrator, self.steps, save_every=self.save_every, kT=kT)

@@ -63,7 +63,7 @@ def handle(options: argparse.Namespace) -> int:
     import torch
     from ase.io import write
 
-    from asediff.dynamics.integrators import Langevin, NoseHooverChain
+    from asediff.dynamics.integrators import Langevin, default_integrator
     from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.simulate import simulate
@@ -77,7 +77,7 @@ def handle(options: argparse.Namespace) -> int:
     if options.thermostat == "langevin":
         integrator: Any = Langevin(timestep, kT=kT, friction=0.01 / timestep, seed=options.seed)
     else:
-        integrator = NoseHooverChain(timestep, kT=kT, tdamp=100 * timestep)
+        integrator = default_integrator(timestep).at(kT)
     with torch.no_grad():
         trajectory = simulate(
             system.thermalized(kT=kT, seed=options.seed),

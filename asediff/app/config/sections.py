@@ -68,11 +68,14 @@ else:
     DiffSimSettings = constructor(
         "asediff.fitting.gradients.diffsim.DiffSim",
         "diffsim",
+        omit=("integrator",),
         timestep=(Positive | None, None),
         gradient=(GradientSettings, CheckpointSettings),
         pretraining=(PretrainingSettings | None, PretrainingSettings),
     )
-    TorchSettings = constructor("asediff.engines.torch.TorchEngine", "torch", timestep=(Positive | None, None))
+    TorchSettings = constructor(
+        "asediff.engines.torch.TorchEngine", "torch", omit=("integrator",), timestep=(Positive | None, None)
+    )
     LammpsSettings = constructor(
         "asediff.lammps.engine.LammpsEngine",
         "lammps",
