@@ -5,19 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.target import StatePoint
 
 PairFunction = Callable[[Tensor, str], Tensor]
 """Values at distances r `(n,)` for a named pair: u(r) `(n,)`, or M basis functions `(n, M)`."""
 
 
-def potential_curve(potential: PairPotential, kT: float) -> PairFunction:
+def potential_curve(potential: Potential, kT: float) -> PairFunction:
     """u(r) of a potential as a `PairFunction`, differentiable in its parameters."""
-    return lambda r, pair: potential.function(r, pair, kT)
+    pairs = check_pairwise(potential, "a function of r")
+    return lambda r, pair: pairs.function(r, pair, kT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +52,20 @@ class Response:
 
 
 class Statistics(ABC):
-    """What a run at one state point says about potentials close to the one that it used."""
+    """What a run at one state point says about potentials close to the one that it used.
+
+    Those are handed in as `view` makes them: as pair functions where pairs are all there is, as potentials elsewhere.
+    """
 
     state_point: StatePoint
+    of_pairs: ClassVar[bool] = False
 
     @abstractmethod
-    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
+    def view(self, potential: Potential) -> Any:
+        """A potential as the other methods take it, differentiable in its parameters."""
+
+    @abstractmethod
+    def averages(self, u: Any, *, linear: bool = False) -> Averages:
         """Averages under another potential, differentiable in the parameters of u.
 
         Args:
@@ -64,8 +75,27 @@ class Statistics(ABC):
         """
 
     @abstractmethod
-    def change(self, u: PairFunction) -> Tensor:
-        """β [u(r) - u_0(r)] at the distances that the run visited, `(n,)`."""
+    def change(self, u: Any) -> Tensor:
+        """How far u is from the run's potential, kT, `(n,)`; of pairs β [u(r) - u_0(r)] at distances it visited."""
+
+    @abstractmethod
+    def log_partition(self, u: Any, *, linear: bool = False) -> Tensor:
+        """ln of the configuration integral of u over that of the run's potential, `()`; linear: to second order."""
+
+    @property
+    @abstractmethod
+    def independent_frames(self) -> float:
+        """Number of frames, divided by their statistical inefficiency."""
+
+
+class PairStatistics(Statistics):
+    """Statistics of pairs, which know the response to functions of r as well."""
+
+    of_pairs: ClassVar[bool] = True
+
+    def view(self, potential: Potential) -> PairFunction:
+        """See `Statistics.view`."""
+        return potential_curve(potential, float(self.state_point.kT))
 
     @abstractmethod
     def response(self, basis: PairFunction) -> Response:
@@ -74,12 +104,3 @@ class Statistics(ABC):
     @abstractmethod
     def covariance(self, basis: PairFunction) -> Tensor:
         """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
-
-    @abstractmethod
-    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
-        """ln of the configuration integral of u over that of the run's potential, `()`; linear: to second order."""
-
-    @property
-    @abstractmethod
-    def independent_frames(self) -> float:
-        """Number of frames, divided by their statistical inefficiency."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import Averages, PairFunction, Response, Statistics
+from asediff.fitting.statistics.averages import Averages, PairFunction, PairStatistics, Response
 from asediff.targets.target import StatePoint
 
 
 @dataclass(frozen=True, eq=False)
-class DiluteStatistics(Statistics):
+class DiluteStatistics(PairStatistics):
     """Closed form at zero density: g = exp(-βu), dg_a/du_b = -β g_a δ_ab, every weight 1.
 
     Attributes:
