@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from asediff.engines.base import Engine
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.measurement import Measurement
 from asediff.targets.target import StatePoint, check_distributions
@@ -24,7 +25,7 @@ class DiluteEngine(Engine):
 
     def measure(
         self,
-        potential: PairPotential,
+        potential: Potential,
         state_point: StatePoint,
         *,
         seed: int,
@@ -35,12 +36,12 @@ class DiluteEngine(Engine):
         Raises:
             ValueError: a target is not an RDF.
         """
-        check_pairwise(potential, "DiluteEngine")
+        pairs = check_pairwise(potential, "DiluteEngine")
         self.check([state_point])
         values = []
         for _, _, rdf in state_point.distributions():
             with torch.no_grad():
-                u = potential.function(rdf.centers, rdf.pair, float(state_point.kT))
+                u = pairs.function(rdf.centers, rdf.pair, float(state_point.kT))
             values.append(torch.exp(-u / float(state_point.kT)))
         return Measurement(
             values=tuple(values),

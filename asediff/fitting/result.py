@@ -19,8 +19,9 @@ from matplotlib.axes import Axes
 from asediff import plotting
 from asediff.host.files import check_names, file_name
 from asediff.host.folders import ResultFolder
+from asediff.potentials.base import Potential
 from asediff.potentials.io import save_potential
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.measurement import Deviation, Measurement
 from asediff.targets.target import StatePoint
 
@@ -59,7 +60,7 @@ class FitResult:
         notes: remarks that a user must see, such as undersampled bins.
     """
 
-    potential: PairPotential
+    potential: Potential
     state_points: Sequence[StatePoint]
     method: Any
     history: list[dict[str, float]]

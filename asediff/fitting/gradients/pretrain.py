@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.target import StatePoint
 
 
@@ -16,7 +17,8 @@ class BoltzmannPretraining:
     """Least-squares fit of the radial functions to -kT ln g(r) of the targets, before any simulation.
 
     Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight. Other
-    targets than g(r) say nothing about -kT ln g: without one the fit starts from the potential as it is.
+    targets than g(r) say nothing about -kT ln g: without one, or for a potential that is more than its pair
+    functions, the fit starts from the potential as it is.
 
     Args:
         steps: Adam steps.
@@ -28,23 +30,25 @@ class BoltzmannPretraining:
     learning_rate: float = 2e-3
     g_floor: float = 0.02
 
-    def start(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> str:
+    def start(self, potential: Potential, state_points: Sequence[StatePoint]) -> str:
         """Train the potential in place where there is a g(r); returns a remark for the notes of the fit.
 
         Raises:
             ValueError: see `apply`.
         """
+        if not potential.is_pairwise:
+            return f"{type(potential).__name__} is not pairwise: Boltzmann pre-training was left out"
         if not any(point.distributions() for point in state_points):
             return "no target is a g(r): Boltzmann pre-training was left out, the fit started from the potential given"
         return f"Boltzmann pre-training ended {self.apply(potential, state_points):.3g} kT (rms) from -kT ln g"
 
-    def apply(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> float:
+    def apply(self, potential: Potential, state_points: Sequence[StatePoint]) -> float:
         """Train the potential in place; returns the root-mean-square misfit in kT.
 
         Raises:
             ValueError: no g(r) among the targets has a point above `g_floor` within the cutoff.
         """
-        terms = []
+        potential, terms = check_pairwise(potential, "BoltzmannPretraining"), []
         for point in state_points:
             for _, target, rdf in point.distributions():
                 r, g = rdf.centers, target.reference.to(torch.float64)

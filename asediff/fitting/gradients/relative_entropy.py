@@ -12,7 +12,7 @@ from asediff.fitting.api import FitJob
 from asediff.fitting.gradients.reweighting import Expansion, LinearResponse, Objective, ReweightedMethod
 from asediff.fitting.statistics.averages import PairFunction, Statistics
 from asediff.fitting.statistics.histograms import count_pairs
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.targets.target import StatePoint, check_distributions
 from asediff.trajectory import Trajectory
 
@@ -60,10 +60,11 @@ class RelativeEntropy(ReweightedMethod):
             job.notes.append(
                 "RelativeEntropy does not fit the pressure; use GaussNewton, IMC or Reweighting to reach it"
             )
+        potential = check_pairwise(job.potential, "RelativeEntropy")
         energies = [
-            frames_energy(self.frames[k], job.potential, point, self.bins)
+            frames_energy(self.frames[k], potential, point, self.bins)
             if self.frames is not None
-            else target_energy(point, job.potential)
+            else target_energy(point, potential)
             for k, point in enumerate(job.state_points)
         ]
         share = sum(p.weight for p in job.state_points)

@@ -28,6 +28,7 @@ from asediff.fitting.tables.tabulated import (
     table_potential,
 )
 from asediff.fitting.tables.tasks import Conditions, Task, apply_tasks, is_on
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential
 from asediff.targets.target import StatePoint
 
@@ -154,7 +155,7 @@ class IBI(Method):
     cutoff: float | None = None
     stop_within_noise: bool = False
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
         for name in self.do_potential or {}:

@@ -44,6 +44,7 @@ from asediff.fitting.tables.tabulated import (
     table_basis,
     table_potential,
 )
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential
 from asediff.targets.target import StatePoint
 
@@ -168,7 +169,7 @@ class NewtonMethod(Method):
             return measured
         return [share * c + (1.0 - share) * m for c, m in zip(closure, measured, strict=True)]
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
         for point in state_points:
@@ -240,7 +241,7 @@ class NewtonMethod(Method):
             change = change + solved[:, 1:] @ np.linalg.lstsq(directions @ solved[:, 1:], missing, rcond=1e-10)[0]
         return np.asarray(change)
 
-    def _add(self, potential: PairPotential, pair: PairTargets, rows: NDArray[np.int64], change: FloatArray) -> None:
+    def _add(self, potential: Potential, pair: PairTargets, rows: NDArray[np.int64], change: FloatArray) -> None:
         u = get_table(potential, pair)
         u[rows] += change
         u[: rows[0]] += change[0]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from asediff.fitting.statistics.averages import PairFunction
 from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.radial import TabulatedRadial
 from asediff.potentials.splines import clamped_spline
 from asediff.potentials.truncation import Shifted
@@ -218,9 +219,9 @@ def clipped(pair: PairTargets, u: FloatArray) -> FloatArray:
     return np.clip(np.nan_to_num(u, posinf=limit, neginf=-limit), -limit, limit)
 
 
-def given_tables(potential: PairPotential, pairs: Sequence[PairTargets]) -> list[FloatArray] | None:
+def given_tables(potential: Potential, pairs: Sequence[PairTargets]) -> list[FloatArray] | None:
     """The tables of a potential that is tabulated already, on the rows of the targets; None for other potentials."""
-    tables = []
+    potential, tables = check_pairwise(potential, "a table"), []
     for pair in pairs:
         radial = potential.radial(None if pair.name == "all" else pair.name)
         if not isinstance(radial, TabulatedRadial):
@@ -231,19 +232,19 @@ def given_tables(potential: PairPotential, pairs: Sequence[PairTargets]) -> list
     return tables
 
 
-def get_table(potential: PairPotential, pair: PairTargets) -> FloatArray:
+def get_table(potential: Potential, pair: PairTargets) -> FloatArray:
     """Current knot values of a pair, `(n_rows,)`."""
     return np.array(_radial(potential, pair).values.detach().numpy(), dtype=np.float64)
 
 
-def set_table(potential: PairPotential, pair: PairTargets, u: FloatArray) -> None:
+def set_table(potential: Potential, pair: PairTargets, u: FloatArray) -> None:
     """Replace the knot values of a pair; the last row becomes zero."""
     with torch.no_grad():
         _radial(potential, pair).values.copy_(torch.from_numpy(clipped(pair, u - u[-1])))
 
 
-def _radial(potential: PairPotential, pair: PairTargets) -> TabulatedRadial:
-    radial = potential.radial(None if pair.name == "all" else pair.name)
+def _radial(potential: Potential, pair: PairTargets) -> TabulatedRadial:
+    radial = check_pairwise(potential, "a table").radial(None if pair.name == "all" else pair.name)
     assert isinstance(radial, TabulatedRadial)
     return radial
 
