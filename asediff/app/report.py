@@ -261,7 +261,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("independent runs, LAMMPS", f"{evidence.lammps_seconds:.1f} s" if evidence.lammps else "none"),
         ("seed", str(result.seed)),
         ("cutoff", f"{result.potential.cutoff:g} {evidence.named.length}"),
-        *([("knots of the table", str(result.potential.n_knots))] if result.potential.is_pairwise else []),
+        *(("knots of the table", str(part.n_knots)) for part in result.potential.tabulated()),
     ]
 
 
