@@ -12,6 +12,7 @@ from asediff.fitting.api import FitJob
 from asediff.fitting.gradients.reweighting import Expansion, LinearResponse, Objective, ReweightedMethod
 from asediff.fitting.statistics.averages import PairFunction, Statistics
 from asediff.fitting.statistics.histograms import count_pairs
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.targets.target import StatePoint, check_distributions
 from asediff.trajectory import Trajectory
@@ -44,7 +45,7 @@ class RelativeEntropy(ReweightedMethod):
                 "RelativeEntropy does not fit; give LinearResponse(prior_frames_per_row=0)"
             )
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> Potential:
         """See `Method.prepare`."""
         if self.frames is None:
             check_distributions(state_points, "RelativeEntropy without frames")
