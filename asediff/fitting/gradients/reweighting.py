@@ -213,9 +213,8 @@ def descend(
 ) -> dict[str, float]:
     """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
     statistics: list[Statistics] = [s.statistics for s in samples]
-    curves = [one.view(job.potential) for one in statistics]
     objective, expansion = method.objective(job, statistics), method.expansion
-    expanded = [expansion.averages(one, u) for one, u in zip(samples, curves, strict=True)]
+    expanded = [expansion.averages(one, one.statistics.view(job.potential)) for one in samples]
     rate = method.learning_rate
     optimizer = torch.optim.Adam(parameters, lr=rate)
     good = [p.detach().clone() for p in parameters]
@@ -223,6 +222,7 @@ def descend(
     first = last = efficiency = float("nan")
     steps = halvings = 0
     while True:
+        curves = [one.view(job.potential) for one in statistics]
         averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         now = min(float(a.efficiency) for a in averages)
         if expansion.keeps(now):
@@ -234,6 +234,7 @@ def descend(
             halvings += 1
             rate *= 0.5
             optimizer.load_state_dict(copy.deepcopy(state))
+            curves = [one.view(job.potential) for one in statistics]
             averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         if steps == method.inner_steps or halvings > MAX_HALVINGS:
             break

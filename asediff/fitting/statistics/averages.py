@@ -62,7 +62,7 @@ class Statistics(ABC):
 
     @abstractmethod
     def view(self, potential: Potential) -> Any:
-        """A potential as the other methods take it, differentiable in its parameters."""
+        """A potential, with its parameters as they are now, as the other methods take it; differentiable in them."""
 
     @abstractmethod
     def averages(self, u: Any, *, linear: bool = False) -> Averages:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,6 +24,40 @@ from asediff.trajectory import Trajectory
 
 ATOMS_AT_ONCE = 2**15
 """Atoms whose graph is kept; with more of them in all frames, each part's energies are computed again backward."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameEnergies:
+    """A potential with its parameters as they are now, on the frames of a run: what it gives is computed once.
+
+    Attributes:
+        potential: any.
+        batches: the frames and their neighbors.
+        state_point: says kT.
+    """
+
+    potential: Potential
+    batches: tuple[tuple[System, Neighbors], ...]
+    state_point: StatePoint
+
+    @cached_property
+    def energies(self) -> Tensor:
+        """Energy of each frame, `(n_frames,)`, differentiable in the potential's parameters."""
+        again = torch.is_grad_enabled() and sum(batch.n_atoms for batch, _ in self.batches) > ATOMS_AT_ONCE
+        parts = []
+        for batch, neighbors in self.batches:
+            kT = torch.full((batch.n_systems,), float(self.state_point.kT), dtype=batch.dtype, device=batch.device)
+            energy = self.potential.energy
+            call = functools.partial(checkpoint, energy, use_reentrant=False) if again else energy
+            parts.append(call(batch, neighbors, kT))
+        return torch.cat(parts).to(torch.float64)
+
+    @cached_property
+    def virials(self) -> Tensor:
+        """Σ r·F of each frame, `(n_frames,)`, energy; differentiable as the energies are."""
+        kT = float(self.state_point.kT)
+        found = [virial(batch.positions[None], batch, self.potential, kT)[0] for batch, _ in self.batches]
+        return torch.cat(found).to(torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +95,8 @@ class EnergyStatistics(WeightedFrames):
             frames, size = list(trajectory.detach()), max(1, ATOMS_AT_ONCE // trajectory.n_atoms)
             systems = [System.concatenate(frames[k : k + size]) for k in range(0, len(frames), size)]
             batches = tuple((s, NeighborList(potential.cutoff, skin=0.0).update(s)) for s in systems)
-            found = cls(state_point, batches, values, pressure, torch.zeros_like(pressure))
-            return replace(found, energy=found.energies(potential))
+            blank = cls(state_point, batches, values, pressure, torch.zeros_like(pressure))
+            return replace(blank, energy=blank.view(potential).energies)
 
     def joined(self, other: EnergyStatistics) -> EnergyStatistics:
         """Frames of two runs of the same potential together."""
@@ -73,31 +108,20 @@ class EnergyStatistics(WeightedFrames):
             torch.cat([self.energy, other.energy]),
         )
 
-    def view(self, potential: Potential) -> Potential:
-        """See `Statistics.view`: the potential itself."""
-        return potential
+    def view(self, potential: Potential) -> FrameEnergies:
+        """See `Statistics.view`."""
+        return FrameEnergies(potential, self.batches, self.state_point)
 
-    def energies(self, u: Potential) -> Tensor:
-        """Energy of each frame, `(n_frames,)`, differentiable in the potential's parameters."""
-        again = torch.is_grad_enabled() and sum(batch.n_atoms for batch, _ in self.batches) > ATOMS_AT_ONCE
-        parts = []
-        for batch, neighbors in self.batches:
-            kT = torch.full((batch.n_systems,), float(self.state_point.kT), dtype=batch.dtype, device=batch.device)
-            call = functools.partial(checkpoint, u.energy, use_reentrant=False) if again else u.energy
-            parts.append(call(batch, neighbors, kT))
-        return torch.cat(parts).to(torch.float64)
-
-    def exponents(self, u: Potential) -> Tensor:
+    def exponents(self, u: FrameEnergies) -> Tensor:
         """See `WeightedFrames.exponents`."""
-        return -self.beta * (self.energies(u) - self.energy)
+        return -self.beta * (u.energies - self.energy)
 
-    def pressures(self, u: Potential) -> Tensor:
+    def pressures(self, u: FrameEnergies) -> Tensor:
         """See `WeightedFrames.pressures`."""
-        system, kT = self.state_point.system, float(self.state_point.kT)
-        virials = torch.cat([virial(batch.positions[None], batch, u, kT)[0] for batch, _ in self.batches])
-        return (3.0 * (system.n_atoms - 1) * kT + virials.to(torch.float64)) / (3.0 * float(system.get_volume()[0]))
+        system = self.state_point.system
+        return ((system.n_atoms - 1) / self.beta + u.virials / 3.0) / float(system.get_volume()[0])
 
-    def change(self, u: Potential) -> Tensor:
+    def change(self, u: FrameEnergies) -> Tensor:
         """See `Statistics.change`: β (ΔU - <ΔU>) of each frame over √n_atoms, which does not grow with the system."""
         exponents = self.exponents(u)
         return (exponents.mean() - exponents) / self.state_point.system.n_atoms**0.5
