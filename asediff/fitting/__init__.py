@@ -14,7 +14,7 @@ from asediff.fitting.tables.ihnc import IHNC
 from asediff.fitting.tables.newton import IMC, GaussNewton
 from asediff.fitting.tables.regularization import Smoothness, Tikhonov, TruncatedSVD
 from asediff.fitting.tables.tabulated import PowerCore
-from asediff.fitting.tables.tasks import Extrapolate, Scale, Shift, SimplePressure, Smooth, SplineSmooth, VirialPressure
+from asediff.tabular.tasks import Extrapolate, Scale, Shift, SimplePressure, Smooth, SplineSmooth, VirialPressure
 
 __all__ = [
     "IBI",

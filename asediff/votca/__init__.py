@@ -1,6 +1,6 @@
 """VOTCA's tables, operators and settings: what `csg_inverse` computed, callable from Python."""
 
-from asediff.fitting.tables.operators import (
+from asediff.tabular.operators import (
     add,
     boltzmann_invert,
     convergence,
@@ -17,7 +17,7 @@ from asediff.fitting.tables.operators import (
     splinesmooth,
     update_ibi_pot,
 )
-from asediff.fitting.tables.rows import Table, VotcaError, grid_points
+from asediff.tabular.rows import Table, VotcaError, grid_points
 from asediff.votca.lammps import LammpsTable, lammps_table, read_lammps_table, write_lammps_table
 from asediff.votca.mapping import Mapping, map_frames, read_mapping
 from asediff.votca.pressure import pressure_simple, pressure_wjk

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from asediff.fitting.tables.interpolants import interpolant
-from asediff.fitting.tables.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
-from asediff.fitting.tables.rows import FloatArray, Table, VotcaError, grid_points
 from asediff.lammps.tables import read_sections, section_lines
+from asediff.tabular.interpolants import interpolant
+from asediff.tabular.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
+from asediff.tabular.rows import FloatArray, Table, VotcaError, grid_points
 
 
 @dataclass(frozen=True, eq=False)

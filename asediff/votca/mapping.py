@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from asediff.fitting.tables.rows import FloatArray, VotcaError
+from asediff.tabular.rows import FloatArray, VotcaError
 from asediff.votca.options import Options, parse_xml
 from asediff.votca.refusals import Kind, Refusals
 

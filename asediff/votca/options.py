@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
-from asediff.fitting.tables.rows import VotcaError
+from asediff.tabular.rows import VotcaError
 from asediff.votca.refusals import Kind, Refusals
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from asediff.fitting.tables.rows import Grid, Table, as_grid
-from asediff.fitting.tables.tasks import BAR, Conditions, SimplePressure, VirialPressure
+from asediff.tabular.rows import Grid, Table, as_grid
+from asediff.tabular.tasks import BAR, Conditions, SimplePressure, VirialPressure
 
 
 def pressure_simple(

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
 from numpy.typing import ArrayLike, NDArray
-from vesin import NeighborList
 
-from asediff.fitting.tables.rows import FloatArray, Grid, Table, VotcaError, as_grid
-from asediff.kernels.cpu.space import cell_heights
 from asediff.kernels.shells import per_pair, shell_volumes
+from asediff.tabular.rows import FloatArray, Grid, Table, VotcaError, as_grid
 
 IndexArray = NDArray[np.int64]
 
@@ -153,10 +152,15 @@ def _select(atoms: Atoms, wanted: Any, frame: int) -> IndexArray:
     raise VotcaError(f"rdf: no bead of type '{wanted}' in frame {frame + 1}; types there: {known or 'none'}")
 
 
+def _height(lattice: FloatArray) -> float:
+    """The smallest distance of opposite faces."""
+    return float(1.0 / Cell(lattice).reciprocal().lengths().max())
+
+
 def _check_lattice(lattice: FloatArray, maximum: float, frame: int) -> None:
     if not abs(np.linalg.det(lattice)) > 0:
         raise VotcaError(f"rdf: frame {frame + 1} has no volume; set the cell")
-    height = cell_heights(lattice).min()
+    height = _height(lattice)
     if maximum > 0.5 * height:
         raise VotcaError(
             f"rdf: max = {maximum:.10g} exceeds half of the shortest box height {height:.10g} in frame {frame + 1}; "
@@ -168,6 +172,8 @@ def _distances(
     positions: FloatArray, lattice: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
 ) -> FloatArray:
     """Minimum-image distances of all distinct pairs closer than about `cutoff`."""
+    from vesin import NeighborList  # imports torch, which a file that is refused need not wait for
+
     i, j, d = NeighborList(cutoff=float(cutoff), full_list=False).compute(
         points=positions, box=lattice, periodic=True, quantities="ijd"
     )
@@ -177,7 +183,7 @@ def _distances(
         group[b] = 2
     wanted = (group[i] * group[j] == (1 if b is None else 2)) & (i != j)
     i, j, d = i[wanted].astype(np.int64), j[wanted].astype(np.int64), d[wanted]
-    if 2.0 * cutoff < cell_heights(lattice).min():  # no pair has two images so near
+    if 2.0 * cutoff < _height(lattice):  # no pair has two images so near
         return np.asarray(d, dtype=np.float64)
     order = np.argsort(d, kind="stable")
     pair = np.minimum(i, j) * len(positions) + np.maximum(i, j)

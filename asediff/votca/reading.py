@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element
 
-from asediff.fitting.tables.rows import VotcaError
+from asediff.tabular.rows import VotcaError
 from asediff.votca.options import Options, parse_xml
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import POST_ADD, ConvergenceOptions, Interaction, Settings, taken

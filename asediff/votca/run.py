@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from asediff.fitting.tables.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
-from asediff.fitting.tables.rows import Table, VotcaError
-from asediff.fitting.tables.tasks import is_on
 from asediff.host.locks import exclusive
+from asediff.tabular.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
+from asediff.tabular.rows import Table, VotcaError
+from asediff.tabular.tasks import is_on
 from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping
 from asediff.votca.rdf import rdf

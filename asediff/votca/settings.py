@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asediff.fitting.tables.rows import FloatArray, VotcaError, grid_points
-from asediff.fitting.tables.tasks import (
+from asediff.tabular.rows import FloatArray, VotcaError, grid_points
+from asediff.tabular.tasks import (
     BAR,
     Extrapolate,
     Scale,

@@ -11,8 +11,8 @@ from typing import Any
 
 from ase import Atoms
 
-from asediff.fitting.tables.rows import Table, VotcaError
 from asediff.host.processes import run_program
+from asediff.tabular.rows import Table, VotcaError
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Settings
 from asediff.votca.trajectory import read_frames, read_pressure

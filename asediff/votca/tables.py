@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asediff.fitting.tables.rows import FLAGS, FloatArray, Table, VotcaError, gap
+from asediff.tabular.rows import FLAGS, FloatArray, Table, VotcaError, gap
 
 
 def read_table(path: str | PathLike[str], *, uniform: bool = True, sloppy: bool = False) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asediff.fitting.tables.operators import (
+from asediff.tabular.operators import (
     FILE_DIGITS,
     convergence,
     resample,
@@ -14,8 +14,8 @@ from asediff.fitting.tables.operators import (
     shift_nonbonded,
     update_ibi_pot,
 )
-from asediff.fitting.tables.rows import Table, VotcaError
-from asediff.fitting.tables.tasks import Conditions, apply_tasks, is_on
+from asediff.tabular.rows import Table, VotcaError
+from asediff.tabular.tasks import Conditions, apply_tasks, is_on
 from asediff.votca.lammps import write_lammps_table
 from asediff.votca.settings import Interaction
 from asediff.votca.tables import read_table, write_table

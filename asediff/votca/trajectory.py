@@ -9,8 +9,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from asediff.fitting.tables.rows import VotcaError
-from asediff.lammps.files import read_dump
+from asediff.tabular.rows import VotcaError
 
 ARRAYS = ("type", "mol", "element")
 """Columns of a dump that frames carry."""
@@ -52,6 +51,8 @@ def read_frames(path: str | PathLike[str], *, first_frame: int = 0, length_scale
 
 
 def _dump_frames(path: Path) -> list[Atoms]:
+    from asediff.lammps.files import read_dump  # imports torch, which a file that is refused need not wait for
+
     try:
         dump = read_dump(path)
         positions = dump.positions()

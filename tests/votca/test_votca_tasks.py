@@ -18,11 +18,11 @@ from asediff.fitting import (
     VotcaUpdate,
     fit,
 )
-from asediff.fitting.tables.tasks import BAR, Conditions, Shift, apply_tasks
 from asediff.lattices import fcc
 from asediff.observables import RDF
 from asediff.potentials import PairPotential, Shifted, TabulatedRadial
 from asediff.system import System
+from asediff.tabular.tasks import BAR, Conditions, Shift, apply_tasks
 from asediff.targets.target import StatePoint, Target
 from asediff.votca import Table, VotcaError, read_settings
 

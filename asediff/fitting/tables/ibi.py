@@ -12,8 +12,6 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.iterations import Iterations
 from asediff.fitting.statistics.samples import Sample
-from asediff.fitting.tables.operators import add, initial_potential, shift_nonbonded, smooth, update_ibi_pot
-from asediff.fitting.tables.rows import Table
 from asediff.fitting.tables.tabulated import (
     Core,
     FloatArray,
@@ -27,9 +25,11 @@ from asediff.fitting.tables.tabulated import (
     set_table,
     table_potential,
 )
-from asediff.fitting.tables.tasks import Conditions, Task, apply_tasks, is_on
 from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential
+from asediff.tabular.operators import add, initial_potential, shift_nonbonded, smooth, update_ibi_pot
+from asediff.tabular.rows import Table
+from asediff.tabular.tasks import Conditions, Task, apply_tasks, is_on
 from asediff.targets.target import StatePoint
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asediff.fitting.tables.operators import (
+from asediff.tabular.operators import (
     add,
     extrapolate_potential,
     scale,
@@ -16,7 +16,7 @@ from asediff.fitting.tables.operators import (
     smooth,
     splinesmooth,
 )
-from asediff.fitting.tables.rows import FloatArray, Table, VotcaError
+from asediff.tabular.rows import FloatArray, Table, VotcaError
 
 Record = Callable[[str | None, Table], Table]
 """Called with the name of each intermediate table, or None for one without; what it returns is gone on with: the table

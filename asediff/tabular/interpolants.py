@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import CubicSpline, PPoly
 
-from asediff.fitting.tables.rows import FloatArray, VotcaError
+from asediff.tabular.rows import FloatArray, VotcaError
 
 MINIMUM_ROWS = {"akima": 4, "cubic": 3, "linear": 2}
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PPoly
 
-from asediff.fitting.tables.interpolants import fit_cubic, fit_knots, interpolant
-from asediff.fitting.tables.rows import (
+from asediff.tabular.interpolants import fit_cubic, fit_knots, interpolant
+from asediff.tabular.rows import (
     FlagArray,
     FloatArray,
     Grid,
