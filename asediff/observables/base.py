@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asediff.system import System
@@ -20,6 +23,7 @@ class Observable(ABC):
         of_single_frames: whether each frame has values of its own, which reweighting needs.
     """
 
+    kind: ClassVar[str] = "own"
     abscissa: ClassVar[str] = "x"
     ordinate: ClassVar[str] = "value"
     of_single_frames: ClassVar[bool] = True
@@ -32,6 +36,11 @@ class Observable(ABC):
     @abstractmethod
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
         """Values of each frame, `(n_frames, n_systems, n_values)`; a `System` is one frame."""
+
+    def project(self, x: ArrayLike, values: ArrayLike) -> Tensor:
+        """What this observable would measure if a curve were the truth: by default the curve at `centers`."""
+        points, heights = np.asarray(x, dtype=np.float64), np.asarray(values, dtype=np.float64)
+        return torch.from_numpy(np.interp(self.centers.numpy(), points, heights))
 
     def __call__(self, trajectory: Trajectory | System) -> Tensor:
         """Average over the frames, `(n_systems, n_values)`."""

@@ -95,7 +95,7 @@ class Target:
     @classmethod
     def from_curve(
         cls,
-        observable: RDF,
+        observable: Observable,
         r: ArrayLike,
         g: ArrayLike,
         *,
