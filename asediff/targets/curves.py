@@ -22,8 +22,10 @@ PROMINENCE = 0.1
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(?:,\d+)?(?:[eE][-+]?\d+)?")
 
 
-def read_curve(path: str | os.PathLike[str], *, fewest_points: int = FEWEST_POINTS) -> tuple[Array, Array]:
-    """Read a g(r) from the first two columns of a text file.
+def read_curve(
+    path: str | os.PathLike[str], *, fewest_points: int = FEWEST_POINTS, radial: bool = True
+) -> tuple[Array, Array]:
+    """Read a curve, a g(r) unless `radial` is false, from the first two columns of a text file.
 
     Columns are separated by commas, semicolons or blanks; one header line may come first; lines that begin with `#` or
     `@` and empty lines are skipped.
@@ -31,6 +33,7 @@ def read_curve(path: str | os.PathLike[str], *, fewest_points: int = FEWEST_POIN
     Args:
         path: the file.
         fewest_points: fewer points than this are refused.
+        radial: refuse what no g(r) can be; other curves may be negative, and need not go to 1.
 
     Returns:
         r `(n,)`, ascending, length; and g `(n,)`.
@@ -62,10 +65,11 @@ def read_curve(path: str | os.PathLike[str], *, fewest_points: int = FEWEST_POIN
             )
         rows.append((number, fields, *row))
     _check_layout(path, rows, fewest_points)
-    _check_rows(path, [(number, r, g) for number, _, r, g in rows])
+    _check_rows(path, [(number, r, g) for number, _, r, g in rows], radial=radial)
     table = np.array([row[2:] for row in rows], dtype=np.float64)
     r, g = table[:, 0].copy(), table[:, 1].copy()
-    check_normalised(r, g, str(path))
+    if radial:
+        check_normalised(r, g, str(path))
     return r, g
 
 
@@ -196,19 +200,19 @@ def _check_layout(path: Path, rows: list[tuple[int, list[str], float, float]], f
         )
 
 
-def _check_rows(path: Path, rows: list[tuple[int, float, float]]) -> None:
+def _check_rows(path: Path, rows: list[tuple[int, float, float]], *, radial: bool) -> None:
     before = -np.inf
     for number, r, g in rows:
         if not (np.isfinite(r) and np.isfinite(g)):
             raise ValueError(f"{path}:{number}: r={r}, g={g} is not finite; correct or remove the line")
-        if r < 0.0:
+        if radial and r < 0.0:
             raise ValueError(f"{path}:{number}: r={r:.6g} is negative; distances are not")
         if r == before:
             raise ValueError(f"{path}:{number}: r={r:.6g} occurs twice; remove one of the lines")
         if r < before:
             raise ValueError(f"{path}:{number}: r={r:.6g} follows {before:.6g}; sort the lines by r")
-        if g < 0.0:
+        if radial and g < 0.0:
             raise ValueError(f"{path}:{number}: g={g:.6g} at r={r:.6g} is negative; a g(r) is not: correct the curve")
         before = r
-    if not any(g > 0.0 for _, _, g in rows):
+    if radial and not any(g > 0.0 for _, _, g in rows):
         raise ValueError(f"{path}: g is zero on every line; check the columns (r first, then g)")
