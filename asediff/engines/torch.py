@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 
+from asediff.checks.described import Doc
 from asediff.dynamics.integrators import NoseHooverChain
 from asediff.engines.base import TrajectoryEngine
 from asediff.potentials.pair import PairPotential
@@ -17,21 +19,16 @@ from asediff.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class TorchEngine(TrajectoryEngine):
-    """Constant-temperature runs in asediff itself.
+    """Constant-temperature runs in asediff itself."""
 
-    Args:
-        timestep: time unit.
-        equilibration_steps: steps before the first frame counts.
-        steps: production steps.
-        save_every: steps between frames.
-        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
-    """
-
-    timestep: float
-    equilibration_steps: int = 5_000
-    steps: int = 50_000
-    save_every: int = 100
-    tdamp: float | None = None
+    kind: ClassVar[str] = "torch"
+    timestep: Annotated[float, Doc("length of a step", unit="time")]
+    equilibration_steps: Annotated[int, Doc("steps before the first frame counts")] = 5_000
+    steps: Annotated[int, Doc("production steps")] = 50_000
+    save_every: Annotated[int, Doc("steps between frames")] = 100
+    tdamp: Annotated[
+        float | None, Doc("relaxation time of the Nosé-Hoover chain; default 100 timesteps", unit="time")
+    ] = None
     reads_pairs = False
 
     def __post_init__(self) -> None:

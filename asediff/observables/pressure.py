@@ -35,6 +35,7 @@ class Pressure(Observable):
             temperature.
     """
 
+    kind: ClassVar[str] = "pressure"
     abscissa: ClassVar[str] = "index"
     ordinate: ClassVar[str] = "pressure"
 
