@@ -1,7 +1,10 @@
 """Signatures read from source are those that Python finds when it imports the classes."""
 
 import dataclasses
+import functools
 import inspect
+import operator
+import types
 import typing
 from collections.abc import Sequence
 
@@ -9,7 +12,7 @@ import pytest
 
 from asediff.app.config import models
 from asediff.app.config.schema import Constructor
-from asediff.app.config.signatures import REQUIRED, signature
+from asediff.app.config.signatures import PAIR, REQUIRED, signature
 
 SECTIONS = sorted(Constructor.__subclasses__(), key=lambda section: section.__name__)
 assert models.Config
@@ -18,6 +21,10 @@ assert models.Config
 def as_plain(annotation):
     """The annotation with sequences as lists."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return functools.reduce(operator.or_, map(as_plain, inner))
+    if annotation == tuple[str, str]:
+        return PAIR
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return list[as_plain(inner[0])]
     return annotation
@@ -42,14 +49,15 @@ def test_the_source_tells_what_inspection_tells(section):
             continue  # objects, for which the section has plain data
         assert kind == as_plain(hints[argument.name]), argument.name
         wanted = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
-        assert default == wanted, argument.name
+        assert default == (list(wanted) if isinstance(wanted, tuple) else wanted), argument.name
+    assert read.kind == cls.kind
     assert read.summary == (inspect.getdoc(cls) or "").split("\n\n")[0]
 
 
 def test_inherited_arguments_keep_their_order_and_words():
     read = signature("asediff.lammps.engine.LammpsEngine")
     assert [argument.name for argument in read.arguments][:3] == ["timestep", "steps", "save_every"]
-    assert read.texts["steps"] == "steps of the recorded run."
+    assert {a.name: a.doc.text for a in read.arguments if a.doc}["steps"] == "steps of the recorded run"
     assert {argument.name: argument.default for argument in signature("asediff.fitting.tables.ihnc.IHNC").arguments if
             argument.name == "growth"} == {"growth": 2.0}  # fmt: skip
 

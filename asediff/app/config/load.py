@@ -170,7 +170,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _kind_of(annotation: Any) -> str | None:
     field = getattr(annotation, "model_fields", {}).get("kind")
-    return typing.get_args(field.annotation)[0] if field is not None else None
+    return field.default if field is not None else None
 
 
 def _sections_at(model: Any, location: Sequence[int | str]) -> list[Any]:
