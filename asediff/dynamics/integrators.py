@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import ase.units
@@ -66,6 +66,10 @@ class Integrator(ABC):
     def stepper(self, system: System, kT: Tensor | float | None) -> Stepper:
         """The step maps with the masses, degrees of freedom and temperatures of `system`."""
 
+    def at(self, kT: float | Tensor, *, seed: int = 0) -> Integrator:
+        """The same for runs at a temperature kT, energy; integrators that draw noise draw other noise for another seed."""
+        return self
+
 
 @dataclass(frozen=True)
 class Thermostatted(Integrator):
@@ -89,6 +93,10 @@ class Thermostatted(Integrator):
             value = getattr(self, name)
             if value is not None:
                 _check_temperature(name, value)
+
+    def at(self, kT: float | Tensor, *, seed: int = 0) -> Thermostatted:
+        """See `Integrator.at`."""
+        return replace(self, kT=kT)
 
     def thermal_energy(self, system: System, kT: Tensor | float | None) -> Tensor:
         """kT of each system `(n_systems,)`; the integrator's own, or the one handed in."""
@@ -160,6 +168,10 @@ class Langevin(Thermostatted):
         _check("friction", self.friction)
         if not 0 <= self.seed < 2**62:
             raise ValueError(f"seed: {self.seed} is not within 0..2^62; give a non-negative whole number")
+
+    def at(self, kT: float | Tensor, *, seed: int = 0) -> Langevin:
+        """See `Integrator.at`; seeds of runs are far apart, so that the systems of two batches share no noise."""
+        return replace(self, kT=kT, seed=(self.seed + 2_654_435_761 * seed) % 2**62)
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""

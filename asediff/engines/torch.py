@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import torch
 
 from asediff.checks.described import Doc
-from asediff.dynamics.integrators import NoseHooverChain
+from asediff.dynamics.integrators import Integrator, NoseHooverChain
 from asediff.engines.base import TrajectoryEngine
 from asediff.potentials.pair import PairPotential
 from asediff.simulate import simulate
@@ -29,6 +29,9 @@ class TorchEngine(TrajectoryEngine):
     tdamp: Annotated[
         float | None, Doc("relaxation time of the Nosé-Hoover chain; default 100 timesteps", unit="time")
     ] = None
+    integrator: Annotated[
+        Integrator | None, Doc("moves the atoms in place of that chain; made without a temperature")
+    ] = None
     reads_pairs = False
 
     def __post_init__(self) -> None:
@@ -46,7 +49,8 @@ class TorchEngine(TrajectoryEngine):
     ) -> Trajectory:
         """The production frames, `(steps // save_every, n_atoms, 3)`."""
         tdamp = 100 * self.timestep if self.tdamp is None else self.tdamp
-        integrator = NoseHooverChain(self.timestep, kT=state_point.kT, tdamp=tdamp)
+        chosen = NoseHooverChain(self.timestep, tdamp=tdamp) if self.integrator is None else self.integrator
+        integrator = chosen.at(state_point.kT, seed=seed)
         system = (state_point.system if start is None else start).thermalized(kT=state_point.kT, seed=seed)
         with torch.no_grad():
             warm = simulate(system, potential, integrator, self.equilibration_steps)

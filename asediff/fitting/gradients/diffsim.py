@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
-from asediff.dynamics.integrators import NoseHooverChain
+from asediff.dynamics.integrators import Integrator, NoseHooverChain
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.reweighting import ReweightedGradient
@@ -81,6 +81,9 @@ class DiffSim(Method):
         BoltzmannPretraining | None, Doc("start from Boltzmann inversion; None starts from the potential as it is")
     ] = field(default_factory=BoltzmannPretraining)
     checkpoint_every: Annotated[int, Doc("epochs between checkpoints")] = 10
+    integrator: Annotated[
+        Integrator | None, Doc("moves the atoms in place of that chain; made without a temperature")
+    ] = None
 
     def __post_init__(self) -> None:
         for name in ("timestep", "epochs", "steps", "save_every", "replicas", "learning_rate", "clip"):
@@ -115,7 +118,8 @@ class _Descent:
         self.potential = job.potential
         self.batch = Batch.of(job.state_points, method.replicas)
         tdamp = 100 * method.timestep if method.tdamp is None else method.tdamp
-        self.integrator = NoseHooverChain(method.timestep, kT=self.batch.kT, tdamp=tdamp)
+        chosen = NoseHooverChain(method.timestep, tdamp=tdamp) if method.integrator is None else method.integrator
+        self.integrator = chosen.at(self.batch.kT, seed=job.seed)
         self.parameters = [p for p in self.potential.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
