@@ -57,7 +57,7 @@ def _per_system(kT: float | Tensor, system: System) -> Tensor:
 class Integrator(ABC):
     """A time stepper."""
 
-    timestep: Annotated[float, Doc("length of a step, time unit (ASE's for ASE systems: `2 * ase.units.fs`)")]
+    timestep: Annotated[float, Doc("length of a step; for ASE systems in ASE's unit: `2 * ase.units.fs`", unit="time")]
 
     def __post_init__(self) -> None:
         _check("timestep", self.timestep)
@@ -67,7 +67,7 @@ class Integrator(ABC):
         """The step maps with the masses, degrees of freedom and temperatures of `system`."""
 
     def at(self, kT: float | Tensor, *, seed: int = 0) -> Integrator:
-        """The same for runs at a temperature kT, energy; integrators that draw noise draw other noise for another seed."""
+        """The same for runs at kT, energy; integrators that draw noise draw other noise for another seed."""
         return self
 
 
