@@ -219,9 +219,15 @@ class Evaluation:
         lammps = [run.measurement for run in runs]
         return Evidence(**facts, lammps=lammps, verification=reports, lammps_seconds=seconds)
 
+    @property
+    def _banded(self) -> bool:
+        """Whether an error band can be told: one u(r) for all temperatures, and targets of single frames."""
+        static = all(t.observable.of_single_frames for point in self.plan.plain_points for t in point.targets)
+        return static and not self.result.potential.temperature_dependent
+
     def _own_run(self, k: int) -> Measurement:
         point, name = self.plan.plain_points[k], f"asediff_{k}"
-        banded = not self.result.potential.temperature_dependent
+        banded = self._banded
         run = self.parts.run(name, frames=banded and self.parts.band() is None)
         found = run is not None
         if run is None:
@@ -243,8 +249,8 @@ class Evaluation:
         return run.measurement
 
     def _band(self, measurements: Sequence[Measurement]) -> UncertaintyBand | None:
-        """What the targets leave open about the potential; None where it has a curve for each temperature."""
-        if self.result.potential.temperature_dependent:
+        """What the targets leave open about the potential, if that can be told."""
+        if not self._banded:
             return None
         band = self.parts.band()
         if band is None:

@@ -51,12 +51,13 @@ def handle(options: argparse.Namespace) -> int:
         raise ConfigError(f"potential {error}") from None
     from asediff.app.config.load import override, parse, read_yaml
     from asediff.app.config.resolve import resolve
+    from asediff.app.config.sections import ENGINE
 
     data = override(read_yaml(path), options.assignments)
     data["potential"] = {"file": str(potential_file.resolve())}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
     if options.engine == "torch":
-        kept = ("kind", "timestep", "equilibration_steps", "steps", "save_every", "tdamp")
+        kept = ENGINE.first.model_fields
         data["validation"] = {key: value for key, value in data["validation"].items() if key in kept}
     if options.steps is not None:
         data["validation"]["steps"] = options.steps
@@ -119,9 +120,9 @@ def _write(folder: ResultFolder, k: int, point: StatePoint, measurement: Measure
             folder.clear()
         for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
             columns = {
-                "r": target.observable.centers.numpy(),
+                target.observable.abscissa: target.observable.centers.numpy(),
                 "target": target.reference.numpy(),
                 "measured": value.numpy(),
                 "error": error.numpy(),
             }
-            write_columns(stage / f"rdf_{k}_{file_name(str(target.name))}.csv", columns)
+            write_columns(stage / f"{target.observable.kind}_{k}_{file_name(str(target.name))}.csv", columns)

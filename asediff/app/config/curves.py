@@ -16,7 +16,7 @@ from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.models import Config, TargetSettings
 from asediff.app.config.plausible import check_curve
 from asediff.app.config.tables import tabulates
-from asediff.targets.curves import check_reference_range, first_peak, read_curve
+from asediff.targets.curves import FEWEST_POINTS, check_reference_range, first_peak, read_curve
 
 BINS_PER_PEAK = 50
 KERNEL_IN_BINS = 0.5
@@ -47,7 +47,8 @@ class Curve:
         if target.file is None:
             return cls(np.zeros(1), np.array([target.value], dtype=np.float64), radial=False)
         radial = target.observable.kind == "rdf"
-        return cls(*read_curve(base / target.file, radial=radial), radial)
+        fewest = FEWEST_POINTS if radial or ":" not in target.observable.kind else 1
+        return cls(*read_curve(base / target.file, fewest_points=fewest, radial=radial), radial)
 
     @cached_property
     def peak(self) -> float:
@@ -167,8 +168,10 @@ def _resolve_correlation(
     spacing = observable["spacing"]
     longest = max(1, run["steps"] // run["save_every"] // 2)
     _fill(observable, n_lags=min(longest, math.floor(float(curve.x[-1]) / spacing * (1.0 + 1e-9)) + 1))
-    every = max(1, round(spacing / validation["timestep"]))
     given = config.validation.model_fields_set
+    if not {"timestep", "integrator"} & given:
+        validation["timestep"] = run["timestep"]
+    every = max(1, round(spacing / validation["timestep"]))
     if "save_every" not in given:
         validation["save_every"] = every
     if not {"save_every", "steps"} & given:

@@ -6,7 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from asediff.app.config.errors import ConfigError
 from asediff.app.config.models import Config
 from asediff.app.config.schema import Settings
 from asediff.app.config.yaml_files import DEEPEST, dump_yaml, parse_yaml, read_yaml
+
+Section = TypeVar("Section", bound=Settings)
 
 
 def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -72,10 +74,15 @@ def parse(data: Mapping[str, Any], source: str = "configuration") -> Config:
     Raises:
         ConfigError: on the first key or value that is refused, with its path.
     """
+    return parse_as(Config, data, source)
+
+
+def parse_as(model: type[Section], data: Mapping[str, Any], source: str) -> Section:
+    """Check data against the schema of any section; see `parse`."""
     try:
-        return Config.model_validate(dict(data))
+        return model.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, data)}") from None
+        raise ConfigError(f"{source}: {explain(error, data, model)}") from None
 
 
 def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) -> str:

@@ -18,6 +18,7 @@ from asediff.app.config.sections import (
     RADIAL,
     TRUNCATION,
     Count,
+    IntegratorSettings,
     LossSettings,
     MethodSettings,
     ObservableSettings,
@@ -167,6 +168,12 @@ class PotentialSettings(Settings):
     def stated(self) -> list[str]:
         """See `Settings.stated`; a file stands for everything else."""
         return ["file"] if self.file is not None else super().stated()
+
+
+class RunSettings(Settings):
+    """What moves the atoms of `asediff run`."""
+
+    integrator: IntegratorSettings
 
 
 class ExportSettings(Settings):

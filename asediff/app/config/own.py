@@ -47,10 +47,15 @@ def make_own(settings: OwnSettings, base: Path, parent: type) -> Any:
     if not (isinstance(found, type) and issubclass(found, parent)):
         raise ValueError(f"kind: {name} of {loaded.__file__} is no {parent.__name__}; give a class derived from it")
     try:
-        return found(**settings.arguments)
+        return found(**{key: _hashable(value) for key, value in settings.arguments.items()})
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"arguments: {name} does not take {settings.arguments} ({reason}); correct them") from error
+
+
+def _hashable(value: Any) -> Any:
+    """Lists as tuples: observables are keys of dictionaries."""
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
 
 
 def _module(name: str, file: Path | None) -> Any:

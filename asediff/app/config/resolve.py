@@ -65,7 +65,7 @@ def _resolved(config: Config, base: Path) -> Config:
     step = rounded(STEP_OF_THERMAL_TIME * flight, 2)
     for section in (data["method"], data["method"].get("engine"), data["validation"]):
         if section is not None and "timestep" in section:
-            _resolve_timestep(section, step)
+            resolve_timestep(section, step)
     resolve_targets(config, data, curves, base)
     if config.potential.file is not None:
         data["potential"] = {"file": config.potential.file}
@@ -82,7 +82,7 @@ def _resolved(config: Config, base: Path) -> Config:
     return resolved
 
 
-def _resolve_timestep(section: dict[str, Any], step: float) -> None:
+def resolve_timestep(section: dict[str, Any], step: float) -> None:
     """One time step for a section and the integrator in it."""
     integrator = section.get("integrator") or {}
     if section["timestep"] is None:

@@ -116,7 +116,9 @@ if TYPE_CHECKING:  # classes made at run time; the attributes of their objects a
     LossSettings: TypeAlias = Constructor
     MethodSettings: TypeAlias = Constructor
     ValidationSettings: TypeAlias = Constructor
+    IntegratorSettings: TypeAlias = Constructor
 else:
     RadialSettings, TruncationSettings, LossSettings = RADIAL.type, TRUNCATION.type, LOSS.type
     ObservableSettings, MethodSettings, RepulsionSettings = OBSERVABLE.type, METHOD.type, REPULSION.type
     ValidationSettings = choice(ENGINE.sections, "lammps")
+    IntegratorSettings = INTEGRATOR.type
