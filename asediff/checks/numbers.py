@@ -193,8 +193,8 @@ def check_numbers(data: Any, units: str, path: str = "", key: str = "") -> None:
     """
     if isinstance(data, Mapping):
         for name, value in data.items():
-            # the keys of these sections are the user's own: symbols
-            own = key if key in ("masses", "composition") else str(name)
+            # the keys of these sections are the user's own: symbols, arguments of classes
+            own = key if key in ("masses", "composition", "arguments") else str(name)
             check_numbers(value, units, f"{path}.{name}" if path else str(name), own)
     elif isinstance(data, Sequence) and not isinstance(data, str):
         for k, value in enumerate(data):

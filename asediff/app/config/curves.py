@@ -147,7 +147,7 @@ def _check_width(config: Config, path: str, width: float | None) -> None:
 def _resolve_structure_factor(observable: dict[str, Any], curve: Curve, edge: float) -> None:
     """Bins as narrow as the curve's points, but each wide enough to hold a wave vector of the box."""
     smallest = 2.0 * math.pi / edge
-    width = max(float(np.diff(curve.x).min()), smallest * (1.0 + 1e-6))
+    width = max(float(np.diff(curve.x).min()), smallest * (1.0 + 1e-4))
     # the middle of a bin lies on the curve, and k = 0 in none
     low = max(float(curve.x[0]) - 0.5 * width, 0.5 * smallest)
     _fill(observable, q_min=rounded(low, 6))

@@ -154,7 +154,7 @@ def _path(location: Sequence[int | str], data: Any) -> str:
         known = range(len(data)) if isinstance(data, list) else data if isinstance(data, Mapping) else ()
         if name in known:
             data = data[name]
-        elif k + 1 < len(location) or _is_tag(name):
+        elif k + 1 < len(location) or _is_tag(name) or not isinstance(data, Mapping | list):
             continue
         if isinstance(name, int) and parts:
             parts[-1] += f"[{name}]"
