@@ -215,7 +215,9 @@ class TemperatureDependent(Radial):
     kind: ClassVar[str] = "temperature_dependent"
     temperature_dependent = True
 
-    def __init__(self, u1: Radial, u2: Radial) -> None:
+    def __init__(
+        self, u1: Annotated[Radial, Doc("energy", unit="energy")], u2: Annotated[Radial, Doc("entropy, in units of k")]
+    ) -> None:
         super().__init__()
         self.u1 = u1
         self.u2 = u2
