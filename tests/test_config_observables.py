@@ -181,6 +181,15 @@ class TestWhatIsFound:
         with pytest.raises(ConfigError, match=r"method: targets: .* correlates frames"):
             plan(resolve(parse(data), folder), folder)
 
+    def test_plain_bins_go_with_the_relative_entropy(self, folder):
+        prepared = plan(resolve(parse(lj(G, method={"kind": "relative_entropy"})), folder), folder)
+        assert observables(prepared)[0].width == 0
+        assert type(prepared.method).__name__ == "RelativeEntropy"
+
+    def test_a_single_number_is_a_target(self, folder):
+        target = parse(lj({"value": 0.4, "observable": {"kind": "pressure"}}, G)).state_points[0].targets[0]
+        assert (target.observable.kind, target.value, target.loss.kind) == ("pressure", 0.4, "l2")
+
 
 class TestOwnObservables:
     def test_are_found_beside_the_configuration(self, folder):

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import pytest
 
+import asediff
 from asediff.app.config import models
 from asediff.app.config.schema import Constructor
+from asediff.app.config.sections import METHOD
 from asediff.app.config.signatures import PAIR, REQUIRED, signature
 
 SECTIONS = sorted(Constructor.__subclasses__(), key=lambda section: section.__name__)
@@ -70,3 +72,22 @@ def test_a_class_that_is_not_there_is_named():
 def test_a_default_may_be_the_name_of_a_constant():
     (keep,) = (a for a in signature("asediff.dynamics.adjoints.ReversibleAdjoint").arguments if a.name == "keep")
     assert keep.default == 128
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_key_is_described_and_times_are_converted(section):
+    fields = {name: field for name, field in section.model_fields.items() if name != "kind"}
+    assert all(field.description for field in fields.values())
+    times = {"timestep", "tdamp", "spacing", "friction"} & set(fields)
+    assert {name: section.powers[name] for name in times} == section.powers
+    # a default of the class is in its own unit of time, not in that of configurations
+    assert all(fields[name].default is None for name in times)
+
+
+def test_a_unit_is_told_in_the_schema():
+    assert METHOD.first.model_fields["timestep"].description == "length of a step; in fs (lj: reduced time)"
+
+
+def test_help_shows_the_words_about_an_argument():
+    words = str(inspect.signature(asediff.DiffSim).parameters["epochs"])
+    assert "number of updates" in words

@@ -130,7 +130,8 @@ def _resolve_rdf(
         )
     _fill(rdf, bins=max(20, round((rdf["r_max"] - rdf["r_min"]) / width)))
     _check_width(config, f"{path}.observable.width", rdf["width"])
-    kernel = 0.0 if tabulates(config) else KERNEL_IN_BINS
+    plain = tabulates(config) or config.method.kind == "relative_entropy"
+    kernel = 0.0 if plain else KERNEL_IN_BINS
     _fill(rdf, width=rounded(kernel * (rdf["r_max"] - rdf["r_min"]) / rdf["bins"], 3))
     with at(path):
         check_reference_range(curve.x, curve.values, rdf["r_max"], file)

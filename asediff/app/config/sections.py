@@ -93,6 +93,7 @@ REGULARIZATION = family(
 METHOD = family(
     "asediff.fitting.gradients.diffsim.DiffSim",
     "asediff.fitting.gradients.reweighting.Reweighting",
+    "asediff.fitting.gradients.relative_entropy.RelativeEntropy",
     "asediff.fitting.tables.ibi.IBI",
     "asediff.fitting.tables.newton.IMC",
     "asediff.fitting.tables.newton.GaussNewton",

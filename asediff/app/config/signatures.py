@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +113,8 @@ def signature(path: str) -> Signature:
     for home, cls in reversed(lineage):
         kind = _kind(cls) or kind
         if _is_dataclass(cls):
-            fields |= {a.name: a for a in _fields(home, cls)}
+            # another default of an inherited argument does not take the words about it away
+            fields |= {a.name: replace(a, doc=a.doc or fields.get(a.name, a).doc) for a in _fields(home, cls)}
     if not _is_dataclass(own):
         fields = {a.name: a for a in _init(module, own)}
     return Signature(tuple(fields.values()), kind, (ast.get_docstring(own) or "").split("\n\n")[0])
