@@ -35,6 +35,23 @@ class Mean(Observable):
 class Number:
     pass
 """
+POTENTIAL = """
+import torch
+from asediff import Potential
+
+
+class Springs(Potential):
+    cutoff = 2.0
+
+    def __init__(self, stiffness=1.0):
+        super().__init__()
+        self.stiffness = torch.nn.Parameter(torch.tensor(float(stiffness), dtype=torch.float64))
+
+    def energy(self, system, neighbors, kT=None):
+        r = torch.linalg.vector_norm(neighbors.displacements(system), dim=-1)
+        u = self.stiffness * torch.where(r < self.cutoff, (self.cutoff - r) ** 3, 0.0)
+        return r.new_zeros(system.n_systems).index_add(0, system.system_idx[neighbors.first], u)
+"""
 
 
 @pytest.fixture
@@ -247,6 +264,44 @@ class TestOwnObservables:
         assert main(["fit", "--resume", "--quiet", "-o", "result"]) == 0
         assert main(["validate", "result/potential.pt", "result/config.yaml", "--engine", "torch", "-o", "curves"]) == 0
         assert list(Path("curves").glob("*_0_*.csv"))
+
+
+class TestOwnPotentials:
+    @pytest.fixture
+    def springs(self, folder):
+        (folder / "springs.py").write_text(POTENTIAL)
+        return {"kind": "springs:Springs", "arguments": {"stiffness": 3.0}}
+
+    def test_are_stated_by_class_and_arguments_alone(self, folder, springs):
+        data = lj(G, potential=springs, validation={"kind": "torch"})
+        resolved = relocated(resolve(parse(data), folder), folder, folder / "result")
+        (folder / "again.yaml").write_text(to_yaml(resolved))
+        assert read_yaml(folder / "again.yaml")["potential"] == springs
+        assert parse(read_yaml(folder / "again.yaml")) == resolved
+        assert (folder / "result" / "inputs" / "springs.py").is_file()
+
+    def test_have_no_files_for_lammps(self, folder, springs):
+        with pytest.raises(ConfigError, match=r"validation.kind: potential: Springs is not pairwise.*or choose torch"):
+            plan(resolve(parse(lj(G, potential=springs)), folder), folder)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"cutoff": 2.0}, "potential: kind: a potential of your own brings its own cutoff; leave them out"),
+            ({"file": "lj.pt"}, "potential: file: a saved potential brings its own arguments, kind; leave them out"),
+            ({"kind": None}, "potential: arguments: of no class; give the kind"),
+            ({"kind": "springs"}, "potential.kind: 'springs' is not accepted; write my_module:MyClass"),
+            ({"kind": "springs:torch"}, "potential: kind: torch of .*springs.py is no Potential"),
+            ({"arguments": {"k": 1}}, "potential: arguments: Springs does not take"),
+        ],
+    )
+    def test_that_cannot_be_meant_are_one_line(self, folder, springs, changes, message):
+        with pytest.raises(ConfigError, match=message):
+            plan(resolve(parse(lj(G, potential=springs | changes)), folder), folder)
+
+    def test_are_not_used_by_methods_that_make_tables(self, folder, springs):
+        with pytest.raises(ConfigError, match=r"potential.kind: ibi makes tables, and does not use it"):
+            resolve(parse(lj(G, potential=springs, method={"kind": "ibi"})), folder)
 
 
 class TestIntegrators:

@@ -31,7 +31,8 @@ from asediff.lammps.run import lammps_input
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
 from asediff.observables import Observable
-from asediff.potentials import PairPotential, Radial, TabulatedRadial, load_potential
+from asediff.potentials import PairPotential, Potential, Radial, TabulatedRadial, load_potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.target import StatePoint, Target
 
@@ -72,7 +73,12 @@ def plan(config: Config, base: Path) -> Plan:
     method = build_method(config)
     check_engines(config)
     tables = tabulates(config)
-    potential = build_potential(config, base) if config.potential.file is not None or not tables else None
+    potential = build_potential(config, base) if config.potential.whole or not tables else None
+    if potential is not None and config.validation.kind == "lammps":
+        try:
+            check_pairwise(potential, "LAMMPS")
+        except ValueError as error:
+            raise ConfigError(f"validation.kind: {error}, or choose torch") from None
     cutoff = config.potential.cutoff if potential is None else potential.cutoff
     assert cutoff is not None
     plain = [build_state_point(config, k, base, plain=True) for k in range(len(config.state_points))]
@@ -96,6 +102,9 @@ def build_potential(config: Config, base: Path) -> PairPotential:
     if settings.file is not None:
         with at("potential.file"):
             return load_potential(base / settings.file)
+    if settings.kind is not None:
+        with at("potential"):
+            return make_own(settings.kind, settings.arguments, base, Potential)
     assert settings.cutoff is not None
     names = pairs_of(config, base)
     radials: dict[str, Radial] = {}
@@ -153,7 +162,7 @@ def _target(settings: TargetSettings, base: Path, time: float, path: str, *, pla
     section = settings.observable
     with at(f"{path}.observable"):
         if ":" in section.kind:
-            observable = make_own(section, base, Observable)  # type: ignore[arg-type]
+            observable = make_own(section.kind, section.arguments, base, Observable)  # type: ignore[arg-type]
         else:
             observable = section.made(time, **({"width": 0.0} if plain and section.kind == "rdf" else {}))
     with at(path):
@@ -249,11 +258,11 @@ def relocated(config: Config, base: Path, folder: Path) -> Config:
     points = []
     for point in config.state_points:
         targets = [target.model_copy(update={"file": copied(target.file)}) for target in point.targets]
-        for target in targets:
-            module = own_file(target.observable.kind, base)
-            if module is not None and not (inputs / module.name).is_file():
-                shutil.copyfile(module, inputs / module.name)
         points.append(point.model_copy(update={"targets": targets, "file": copied(point.file)}))
+    for kind in {config.potential.kind or "", *(t.observable.kind for point in points for t in point.targets)}:
+        module = own_file(kind, base)
+        if module is not None and module.resolve() != (inputs / module.name).resolve():
+            shutil.copyfile(module, inputs / module.name)
     return config.model_copy(
         update={
             "state_points": points,

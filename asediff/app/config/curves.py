@@ -19,6 +19,7 @@ from asediff.app.config.tables import tabulates
 from asediff.targets.curves import FEWEST_POINTS, check_reference_range, first_peak, read_curve
 
 BINS_PER_PEAK = 50
+CUTOFF_IN_PEAKS = 2.7
 KERNEL_IN_BINS = 0.5
 ONSET_OF_MAXIMUM = 0.01
 SHELL_IN_PEAKS = 1.5
@@ -79,6 +80,12 @@ def read_curves(config: Config, base: Path) -> list[list[Curve]]:
     return curves
 
 
+def reach_of(shells: list[Curve]) -> float:
+    """How far g(r) is followed where nothing else is said, length: some shells, as far as each curve goes."""
+    end = min(float(curve.x[-1]) for curve in shells)
+    return rounded_down(min(CUTOFF_IN_PEAKS * max(curve.peak for curve in shells), end))
+
+
 def resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Curve]], base: Path) -> None:
     """Write into `data` the names of state points, and what observables leave to be found.
 
@@ -95,7 +102,7 @@ def resolve_targets(config: Config, data: dict[str, Any], curves: list[list[Curv
             path, observable = f"state_points[{k}].targets[{j}]", entry["targets"][j]["observable"]
             match target.observable.kind:
                 case "rdf":
-                    end = data["potential"]["cutoff"] or min(float(curve.x[-1]) for curve in shells)
+                    end = data["potential"]["cutoff"] or reach_of(shells)
                     _resolve_rdf(config, path, observable, (curve, str(target.file)), end, width)
                 case "adf":
                     _fill(observable, bins=min(len(curve.x), MOST_ANGLES))
@@ -120,9 +127,8 @@ def _resolve_rdf(
     config: Config, path: str, rdf: dict[str, Any], source: tuple[Curve, str], end: float, width: float
 ) -> None:
     curve, file = source
-    if config.potential.file is None:
-        with at(path):
-            check_reference_range(curve.x, curve.values, end, file)
+    with at(path):
+        check_reference_range(curve.x, curve.values, end, file)
     _fill(rdf, r_max=end)
     if rdf["r_max"] <= rdf["r_min"]:
         raise ConfigError(

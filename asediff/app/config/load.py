@@ -108,6 +108,8 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
         return f"{path}: {_shown(value)} is not offered; choose {context['expected']}"
     if kind == "model_type":
         return f"{path}: {_shown(value)} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
+    if kind == "string_pattern_mismatch" and problem["loc"][-1] == "kind":
+        return f"{path}: {value!r} is not accepted; write my_module:MyClass"
     if kind == "string_pattern_mismatch":
         return f"{path}: {value!r} is not accepted as a name; leave out what cannot be printed in one line"
     if kind == "too_short" and not value:

@@ -22,6 +22,7 @@ from asediff.app.config.sections import (
     LossSettings,
     MethodSettings,
     ObservableSettings,
+    OwnKind,
     Positive,
     RadialSettings,
     RepulsionSettings,
@@ -148,6 +149,8 @@ class PotentialSettings(Settings):
     """u(r) = prior + radial function, cut off; see `asediff.potentials.PairPotential`."""
 
     file: str | None = Field(None, description="saved potential to start from, instead of everything below")
+    kind: OwnKind | None = Field(None, description="one of your own, my_module:MyPotential, instead of what follows")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="of a potential of your own, by name")
     cutoff: Positive | None = Field(None, description="length; 2.7 first-peak distances when left out")
     radial: RadialSettings = Field(default_factory=RADIAL.first)
     prior: RepulsionSettings | Literal["automatic", "none"] = Field(
@@ -160,14 +163,25 @@ class PotentialSettings(Settings):
 
     @model_validator(mode="after")
     def _choices(self) -> PotentialSettings:
-        others = sorted(name for name in self.model_fields_set - {"file"} if getattr(self, name) is not None)
-        if self.file is not None and others:
-            raise ValueError(f"file: a saved potential brings its own {', '.join(others)}; leave them out, or the file")
+        others = {name for name in self.model_fields_set if getattr(self, name) not in (None, {})}
+        for name, what in (("file", "saved potential"), ("kind", "potential of your own")):
+            beside = ", ".join(sorted(others - {name, "arguments"} if name == "kind" else others - {name}))
+            if name in others and beside:
+                raise ValueError(f"{name}: a {what} brings its own {beside}; leave them out, or the {name}")
+        if "arguments" in others and self.kind is None:
+            raise ValueError("arguments: of no class; give the kind of a potential of your own, or leave them out")
         return self
 
+    @property
+    def whole(self) -> bool:
+        """Whether a file or a class stands for everything else."""
+        return self.file is not None or self.kind is not None
+
     def stated(self) -> list[str]:
-        """See `Settings.stated`; a file stands for everything else."""
-        return ["file"] if self.file is not None else super().stated()
+        """See `Settings.stated`; a file or a class stands for everything else."""
+        if self.whole:
+            return ["file"] if self.file is not None else ["kind", "arguments"]
+        return [name for name in super().stated() if name not in ("kind", "arguments")]
 
 
 class RunSettings(Settings):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from asediff.app.config.sections import OwnSettings
 
 INPUTS = "inputs"
 """Where a result folder keeps the files of its configuration."""
@@ -20,20 +19,21 @@ def own_file(kind: str, base: Path) -> Path | None:
     return next((folder / name for folder in (base, base / INPUTS) if (folder / name).is_file()), None)
 
 
-def make_own(settings: OwnSettings, base: Path, parent: type) -> Any:
+def make_own(kind: str, arguments: Mapping[str, Any], base: Path, parent: type) -> Any:
     """The object that the user's section describes.
 
     Args:
-        settings: class and arguments.
+        kind: such as `my_module:MyObservable`.
+        arguments: of the class.
         base: folder of the configuration.
         parent: that the class has to inherit from.
 
     Raises:
         ValueError: no such module or class, one of another kind, or arguments that it does not take.
     """
-    module, _, name = settings.kind.partition(":")
+    module, _, name = kind.partition(":")
     try:
-        loaded = _module(module, own_file(settings.kind, base))
+        loaded = _module(module, own_file(kind, base))
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0] and error.name != module:
             raise ValueError(f"kind: {module} cannot be imported ({error}); install what it needs") from error
@@ -47,10 +47,10 @@ def make_own(settings: OwnSettings, base: Path, parent: type) -> Any:
     if not (isinstance(found, type) and issubclass(found, parent)):
         raise ValueError(f"kind: {name} of {loaded.__file__} is no {parent.__name__}; give a class derived from it")
     try:
-        return found(**{key: _hashable(value) for key, value in settings.arguments.items()})
+        return found(**{key: _hashable(value) for key, value in arguments.items()})
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"arguments: {name} does not take {settings.arguments} ({reason}); correct them") from error
+        raise ValueError(f"arguments: {name} does not take {dict(arguments)} ({reason}); correct them") from error
 
 
 def _hashable(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asediff.app.config.atoms import lightest_mass, number_of_atoms, pairs_of, thermal_energy, time_unit, volume_of
-from asediff.app.config.curves import NO_SHELLS, Curve, read_curves, resolve_targets, rounded, rounded_down
+from asediff.app.config.curves import NO_SHELLS, Curve, reach_of, read_curves, resolve_targets, rounded
 from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.load import parse
 from asediff.app.config.models import Config
@@ -23,7 +23,6 @@ from asediff.checks.numbers import check_numbers
 from asediff.checks.species import pair_name
 from asediff.host.reading import check_file
 
-CUTOFF_IN_PEAKS = 2.7
 STEP_OF_THERMAL_TIME = 0.005
 PRIOR_ENERGY_KT = 2.0
 PRIOR_POWER = 12.0
@@ -56,19 +55,20 @@ def _resolved(config: Config, base: Path) -> Config:
     data = config.model_dump()
     kT = thermal_energy(config.state_points[0])
     shells = [curve for row in curves for curve in row if curve.radial]
-    if config.potential.cutoff is None and config.potential.file is None:
+    if config.potential.kind is not None and tabulates(config):
+        raise ConfigError(f"potential.kind: {config.method.kind} makes tables, and does not use it; leave it out")
+    if config.potential.cutoff is None and not config.potential.whole:
         if not shells:
             raise ConfigError(f"potential.cutoff: missing; {NO_SHELLS}; give about 2.7 distances of neighbours")
-        end = min(float(curve.x[-1]) for curve in shells)
-        data["potential"]["cutoff"] = rounded_down(min(CUTOFF_IN_PEAKS * max(c.peak for c in shells), end))
+        data["potential"]["cutoff"] = reach_of(shells)
     flight = _thermal_time(config, curves, base)
     step = rounded(STEP_OF_THERMAL_TIME * flight, 2)
     for section in (data["method"], data["method"].get("engine"), data["validation"]):
         if section is not None and "timestep" in section:
             resolve_timestep(section, step)
     resolve_targets(config, data, curves, base)
-    if config.potential.file is not None:
-        data["potential"] = {"file": config.potential.file}
+    if config.potential.whole:
+        data["potential"] = {name: getattr(config.potential, name) for name in config.potential.stated()}
     elif tabulates(config):
         state_tables(config, data)
     else:

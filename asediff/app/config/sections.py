@@ -10,6 +10,7 @@ from asediff.app.config.schema import OWN, Constructor, Settings, choice, family
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+OwnKind = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class TabulatedSettings(Settings):
@@ -23,7 +24,7 @@ class TabulatedSettings(Settings):
 class OwnSettings(Settings):
     """A class of your own, in a file beside the configuration or in an installed module."""
 
-    kind: str = Field(OWN, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="such as my_module:MyObservable")
+    kind: OwnKind = Field(OWN, description="such as my_module:MyObservable")
     arguments: dict[str, Any] = Field(default_factory=dict, description="of the class, by name")
 
 
