@@ -46,7 +46,7 @@ def single(kind="ibi", **changes):
 @pytest.mark.parametrize("kind", METHODS)
 def test_the_bins_of_several_targets_are_chosen_once(folder, kind):
     resolved = resolve(parse(mixture(kind)), folder)
-    rdfs = [target.rdf for target in resolved.state_points[0].targets]
+    rdfs = [target.observable for target in resolved.state_points[0].targets]
     assert len({(rdf.r_min, rdf.r_max, rdf.bins) for rdf in rdfs}) == 1
     # fifty for the smallest of the first-peak distances
     assert rdfs[0].bins == pytest.approx(rdfs[0].r_max / (min(PEAKS.values()) / 50), abs=2)
@@ -56,7 +56,7 @@ def test_the_bins_of_several_targets_are_chosen_once(folder, kind):
 
 def test_bins_of_one_width_follow_from_different_windows(folder):
     data = override(mixture("reweighting"), ["state_points.0.targets.1.rdf.r_max=2.0"])
-    rdfs = [target.rdf for target in resolve(parse(data), folder).state_points[0].targets]
+    rdfs = [target.observable for target in resolve(parse(data), folder).state_points[0].targets]
     widths = [rdf.r_max / rdf.bins for rdf in rdfs]
     assert widths == pytest.approx([widths[0]] * 3, rel=0.01)
 
@@ -80,7 +80,7 @@ def test_the_resolved_configuration_states_the_tables_that_are_used(folder, kind
         assert section.kind == "tabulated"
         assert (section.n_knots, section.r_min) == (len(radial.r), pytest.approx(float(radial.r[0]), rel=1e-11))
     for target, made in zip(resolved.state_points[0].targets, prepared.state_points[0].targets, strict=True):
-        assert target.rdf.width == made.observable.width == 0
+        assert target.observable.width == made.observable.width == 0
 
 
 @pytest.mark.parametrize("data", [single(), mixture(), mixture("diffsim"), single("reweighting")])

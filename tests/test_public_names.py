@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,22 @@ import pytest
 
 import asediff
 
+NOT_CHOSEN = {
+    "AsediffCalculator": "what an ASE script makes of the result",
+    "Chain": "for methods that differentiate something else than molecular dynamics",
+    "DiluteEngine": "no dynamics: the limit of zero density, for tests of methods",
+    "Deviation": "a result",
+    "FitResult": "a result",
+    "InstabilityError": "an error",
+    "Measurement": "a result",
+    "PairTable": "what an export writes",
+    "Trajectory": "a result",
+    "VerifyReport": "a result",
+    **dict.fromkeys(("Adjoint", "Engine", "Integrator", "Radial"), "an interface, whose classes are the kinds"),
+    **dict.fromkeys(("Observable", "Potential"), "an interface; a class of one's own is module:Class"),
+    **dict.fromkeys(("PairPotential", "StatePoint", "System", "Target"), "a section of its own, without kinds"),
+    "TabulatedRadial": "kind tabulated says its grid in place of its values",
+}
 HEAVY = ("torch", "numba", "scipy", "ase", "matplotlib")
 
 
@@ -81,3 +98,14 @@ def test_submodules_can_be_reached_as_attributes():
 def test_a_name_that_is_not_there_is_an_attribute_error(name):
     with pytest.raises(AttributeError, match=f"module 'asediff' has no attribute '{name}'"):
         getattr(asediff, name)
+
+
+def test_every_class_can_be_chosen_in_a_configuration_or_is_left_out_with_a_reason():
+    from asediff.app.config import models
+    from asediff.app.config.schema import Constructor
+
+    assert models.Config
+    chosen = {section.makes for section in Constructor.__subclasses__()}
+    left_out = {name for name in asediff.__all__ if inspect.isclass(getattr(asediff, name))}
+    left_out = {name for name in left_out if getattr(asediff, name) not in chosen}
+    assert left_out == set(NOT_CHOSEN)

@@ -24,7 +24,7 @@ PATIENCE = 120.0
 
 def uses_lammps(config: Config) -> bool:
     """Whether the independent runs are done by LAMMPS, too."""
-    return bool(config.validation.kind == "lammps")  # type: ignore[attr-defined]
+    return bool(config.validation.kind == "lammps")
 
 
 def own_engine(config: Config) -> TorchEngine:

@@ -122,6 +122,9 @@ BY_KEY: Mapping[str, Quantity] = {
     "masses": MASS,
     "timestep": TIMESTEP,
     "tdamp": RELAXATION,
+    "spacing": RELAXATION,
+    "friction": _alike(1e-9, 1e6, "usual is 0.01 per time step"),
+    "tchain": _alike(1, 100, "usual is 3"),
     "cutoff": CUTOFF,
     "r_max": CUTOFF,
     "sigma": LENGTH,
@@ -152,6 +155,8 @@ BY_KEY: Mapping[str, Quantity] = {
     "threads": _alike(1, 1e4, "one for each core"),
     "processes": _alike(1, 1e4, "one for each core"),
     "bins": BINS,
+    "n_lags": BINS,
+    "q_max": POSITIVE,
     "n_basis": _alike(2, 2000, "usual is 100"),
     "hidden": _alike(1, 2000, "width of a layer; usual is 128"),
     "n_knots": _alike(1, 2**15, "usual is 1000"),
@@ -187,8 +192,8 @@ def check_numbers(data: Any, units: str, path: str = "", key: str = "") -> None:
     """
     if isinstance(data, Mapping):
         for name, value in data.items():
-            # the keys of these sections are the user's own: symbols
-            own = key if key in ("masses", "composition") else str(name)
+            # the keys of these sections are the user's own: symbols, arguments of classes
+            own = key if key in ("masses", "composition", "arguments") else str(name)
             check_numbers(value, units, f"{path}.{name}" if path else str(name), own)
     elif isinstance(data, Sequence) and not isinstance(data, str):
         for k, value in enumerate(data):

@@ -20,10 +20,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 
+from asediff.checks.described import Doc
 from asediff.dynamics.chain import Chain, Recording, Tensors, record
 from asediff.dynamics.reverse import Backsolve, Replay, StepBack, take_steps
 
@@ -81,6 +82,7 @@ class DirectAdjoint(Adjoint):
     tests. Use `CheckpointAdjoint` or `ReversibleAdjoint` for everything else.
     """
 
+    kind: ClassVar[str] = "direct"
     keeps_graph: ClassVar[bool] = True
 
     def run(self, chain: Chain, start: Tensors) -> Recording:
@@ -94,13 +96,16 @@ class CheckpointAdjoint(Adjoint):
 
     Exact for any integrator, chaotic or not, since no state is ever computed backward. Memory is one state per segment
     and one segment of states: about 2 sqrt(T) states by default, and no more than 128 where that is more.
-
-    Args:
-        every: steps between snapshots; 1 keeps every state (fastest, most memory). Default: 1 for runs of up to 128
-            steps that fit into 256 MB, ceil(sqrt(n_steps)) for others.
     """
 
-    every: int | None = None
+    kind: ClassVar[str] = "checkpoint"
+    every: Annotated[
+        int | None,
+        Doc(
+            "steps between snapshots; 1 keeps every state (fastest, most memory). Default: 1 for runs of up "
+            "to 128 steps that fit into 256 MB, ceil(sqrt(n_steps)) for others"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
@@ -132,14 +137,14 @@ class ReversibleAdjoint(Adjoint):
     Where friction or a thermostat far from equilibrium amplifies round-off too much, or an integrator's `step_back` is
     not the inverse of its `step`, the recovered state misses the snapshot: from there on the gradient is taken as
     `CheckpointAdjoint(snapshot_every)` does, which then is the better choice.
-
-    Args:
-        snapshot_every: steps between snapshots.
-        keep: runs of at most this many steps that fit into 256 MB keep every state instead, which is faster; 0 never.
     """
 
-    snapshot_every: int = 250
-    keep: int = KEPT_STEPS
+    kind: ClassVar[str] = "reversible"
+    snapshot_every: Annotated[int, Doc("steps between snapshots")] = 250
+    keep: Annotated[
+        int,
+        Doc("runs of at most this many steps that fit into 256 MB keep every state instead, which is faster; 0 never"),
+    ] = KEPT_STEPS
 
     def __post_init__(self) -> None:
         _check_interval("snapshot_every", self.snapshot_every)
@@ -170,12 +175,10 @@ class BacksolveAdjoint(Adjoint):
     exact solution, not of the steps taken, so it differs from the gradient of the loss that was computed by an error
     that falls with the time step and never reaches round-off. It is here to compare with the 2020 paper. Use
     `ReversibleAdjoint`, which costs less and is exact.
-
-    Args:
-        snapshot_every: steps between the snapshots that pin the recovered states.
     """
 
-    snapshot_every: int = 250
+    kind: ClassVar[str] = "backsolve"
+    snapshot_every: Annotated[int, Doc("steps between the snapshots that pin the recovered states")] = 250
 
     def __post_init__(self) -> None:
         _check_interval("snapshot_every", self.snapshot_every)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import ase.units
 import torch
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.dynamics.steppers import ChainStepper, Forces, LangevinStepper, State, Stepper, check_rates
 from asediff.system import System
 
@@ -56,13 +58,9 @@ def _per_system(kT: float | Tensor, system: System) -> Tensor:
 
 @dataclass(frozen=True)
 class Integrator(ABC):
-    """A time stepper.
+    """A time stepper."""
 
-    Args:
-        timestep: length of a step, time unit (ASE's for ASE systems: `2 * ase.units.fs`).
-    """
-
-    timestep: float
+    timestep: Annotated[float, Doc("length of a step; for ASE systems in ASE's unit: `2 * ase.units.fs`", unit="time")]
 
     def __post_init__(self) -> None:
         _check("timestep", self.timestep)
@@ -85,17 +83,17 @@ class Integrator(ABC):
 
 @dataclass(frozen=True)
 class Thermostatted(Integrator):
-    """An integrator at a temperature.
+    """An integrator at a temperature."""
 
-    Args:
-        timestep: time unit.
-        kT: energy; a number or `(n_systems,)`. Exactly one of `kT` and `temperature_K` is given, or neither when the
-            state points of a fit say it.
-        temperature_K: kelvin, for systems in ASE's units.
-    """
-
-    kT: float | Tensor | None = None
-    temperature_K: float | Tensor | None = None
+    kT: Annotated[
+        float | Tensor | None,
+        Doc(
+            "a number or `(n_systems,)`. Exactly one of `kT` and `temperature_K` is given, or neither when "
+            "the state points of a fit say it",
+            unit="energy",
+        ),
+    ] = None
+    temperature_K: Annotated[float | Tensor | None, Doc("kelvin, for systems in ASE's units")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +133,8 @@ class Thermostatted(Integrator):
 class VelocityVerlet(Integrator):
     """Velocity Verlet: constant energy (NVE), second order, time-reversible."""
 
+    kind: ClassVar[str] = "velocity_verlet"
+
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`; kT is only remembered for temperature-dependent potentials."""
         return Stepper(self.timestep, system, None if kT is None else _per_system(kT, system))
@@ -147,17 +147,11 @@ class NoseHooverChain(Thermostatted):
     Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996), one half chain update before and one after a
     velocity-Verlet step. Q_1 = N_f kT tdamp², Q_j = kT tdamp², N_f = 3 n - 3 for each system of n atoms: the centre of
     mass must be at rest, as `System.thermalized` leaves it, and stays so.
-
-    Args:
-        timestep: time unit.
-        kT: see `Thermostatted`.
-        temperature_K: see `Thermostatted`.
-        tdamp: relaxation time of the thermostat, time unit; default 100 timesteps.
-        tchain: number of thermostats in the chain, at least 1.
     """
 
-    tdamp: float | None = None
-    tchain: int = 3
+    kind: ClassVar[str] = "nose_hoover"
+    tdamp: Annotated[float | None, Doc("relaxation time of the thermostat; default 100 timesteps", unit="time")] = None
+    tchain: Annotated[int, Doc("number of thermostats in the chain, at least 1")] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,18 +171,17 @@ class Langevin(Thermostatted):
     """Langevin dynamics by BAOAB (Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34).
 
     The noise is a function of (seed, atom, step), so a run can be replayed and reversed exactly.
-
-    Args:
-        timestep: time unit.
-        kT: see `Thermostatted`.
-        temperature_K: see `Thermostatted`.
-        friction: 1/time unit.
-        seed: of the noise, 0 <= seed < 2^62; system k of a batch uses seed + k, so that a batch equals its members.
-            Independent runs of batches need seeds farther apart than the number of systems.
     """
 
-    friction: float = 1.0
-    seed: int = 0
+    kind: ClassVar[str] = "langevin"
+    friction: Annotated[float, Doc("rate at which velocities are forgotten", unit="1/time")] = 1.0
+    seed: Annotated[
+        int,
+        Doc(
+            "of the noise, 0 <= seed < 2^62; system k of a batch uses seed + k, so that a batch equals its "
+            "members. Independent runs of batches need seeds farther apart than the number of systems"
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 
+from asediff.checks.described import Doc
 from asediff.dynamics.integrators import Integrator, chosen_integrator
 from asediff.engines.base import TrajectoryEngine
 from asediff.potentials.base import Potential
@@ -17,24 +19,23 @@ from asediff.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class TorchEngine(TrajectoryEngine):
-    """Constant-temperature runs in asediff itself.
+    """Constant-temperature runs in asediff itself."""
 
-    Args:
-        timestep: time unit; may be left out beside an `integrator`.
-        equilibration_steps: steps before the first frame counts.
-        steps: production steps.
-        save_every: steps between frames.
-        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
-        integrator: moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a
-            temperature, which the state point says.
-    """
-
-    timestep: float = None  # type: ignore[assignment]
-    equilibration_steps: int = 5_000
-    steps: int = 50_000
-    save_every: int = 100
-    tdamp: float | None = None
-    integrator: Integrator | None = None
+    kind: ClassVar[str] = "torch"
+    timestep: Annotated[float, Doc("length of a step; may be left out beside an `integrator`", unit="time")] = None  # type: ignore[assignment]
+    equilibration_steps: Annotated[int, Doc("steps before the first frame counts")] = 5_000
+    steps: Annotated[int, Doc("production steps")] = 50_000
+    save_every: Annotated[int, Doc("steps between frames")] = 100
+    tdamp: Annotated[
+        float | None, Doc("relaxation time of the Nosé-Hoover chain; default 100 timesteps", unit="time")
+    ] = None
+    integrator: Annotated[
+        Integrator | None,
+        Doc(
+            "moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a "
+            "temperature, which the state points say"
+        ),
+    ] = None
     reads_pairs = False
 
     def __post_init__(self) -> None:

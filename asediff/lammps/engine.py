@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,8 @@ from asediff.trajectory import Trajectory
 @dataclass(frozen=True)
 class LammpsEngine(LammpsRun, TrajectoryEngine):
     """Constant-temperature runs in LAMMPS with the exported table; the arguments are those of `LammpsRun`."""
+
+    kind: ClassVar[str] = "lammps"
 
     @property
     def steps_per_run(self) -> int:  # type: ignore[override]

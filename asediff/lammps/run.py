@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from asediff.checks.described import Doc
 from asediff.dynamics.integrators import relaxation_time
 from asediff.host.processes import Children, OutOfTimeError, run_all, run_program
 from asediff.host.scratch import scratch_folder
@@ -218,35 +220,26 @@ def side_by_side(trajectories: Sequence[Trajectory]) -> Trajectory:
 
 @dataclass(frozen=True)
 class LammpsRun:
-    """Long runs at constant temperature by LAMMPS, from tables, one process and one thread by default.
+    """Long runs at constant temperature by LAMMPS, from tables, one process and one thread by default."""
 
-    Attributes:
-        timestep: internal time.
-        steps: steps of the recorded run.
-        save_every: steps between frames.
-        tdamp: relaxation time of the Nosé-Hoover thermostat, internal time; 100 timesteps by default.
-        equilibration_steps: steps before the recorded run.
-        units: unit style of LAMMPS: `lj`, `real` or `metal`.
-        input: name of an input file that comes with asediff, or the path of one with the same variables.
-        threads: OpenMP threads of each run.
-        processes: runs of a batch of systems at the same time.
-        skin: margin of the neighbor list, length; a tenth of the cutoff by default.
-        workdir: directory in which all files are kept; by default a temporary one.
-        timeout: seconds after which a run is ended.
-    """
-
-    timestep: float
-    steps: int
-    save_every: int
-    tdamp: float | None = None
-    equilibration_steps: int = 0
-    units: str = "metal"
-    input: str = "cg_nvt.lmp"
-    threads: int = 1
-    processes: int = 1
-    skin: float | None = None
-    workdir: str | None = None
-    timeout: float | None = None
+    timestep: Annotated[float, Doc("length of a step", unit="time")]
+    steps: Annotated[int, Doc("steps of the recorded run")]
+    save_every: Annotated[int, Doc("steps between frames")]
+    tdamp: Annotated[
+        float | None, Doc("relaxation time of the Nosé-Hoover thermostat; 100 timesteps by default", unit="time")
+    ] = None
+    equilibration_steps: Annotated[int, Doc("steps before the recorded run")] = 0
+    units: Annotated[str, Doc("unit style of LAMMPS: `lj`, `real` or `metal`")] = "metal"
+    input: Annotated[
+        str, Doc("name of an input file that comes with asediff, or the path of one with the same variables")
+    ] = "cg_nvt.lmp"
+    threads: Annotated[int, Doc("OpenMP threads of each run")] = 1
+    processes: Annotated[int, Doc("runs of a batch of systems at the same time")] = 1
+    skin: Annotated[
+        float | None, Doc("margin of the neighbor list; a tenth of the cutoff by default", unit="length")
+    ] = None
+    workdir: Annotated[str | None, Doc("directory in which all files are kept; by default a temporary one")] = None
+    timeout: Annotated[float | None, Doc("seconds after which a run is ended")] = None
 
     def __post_init__(self) -> None:
         LammpsUnits.named(self.units)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.neighbors import NeighborList
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
@@ -30,12 +31,6 @@ class ADF(Observable):
     with bins of width D over 0..180 degrees and the Gaussian weights w of `RDF`. The neighbour weight f is one up to
     `onset` and falls as a half cosine to zero at the cutoff, so that p is differentiable when neighbours come and go.
     Each frame is normalised by itself. Random directions give sin(theta)/2 per radian.
-
-    Args:
-        cutoff: no neighbours beyond it, length.
-        bins: number of bins.
-        onset: where f begins to fall, length; 0.9 cutoff if None.
-        width: standard deviation of the kernel, degrees; the bin width if None.
     """
 
     kind: ClassVar[str] = "adf"
@@ -45,10 +40,12 @@ class ADF(Observable):
     ordinate_unit: ClassVar[str] = "1/°"
     peaked: ClassVar[bool] = True
 
-    cutoff: float
-    bins: int
-    onset: float | None = None
-    width: float | None = None
+    cutoff: Annotated[float, Doc("no neighbours beyond it", unit="length")]
+    bins: Annotated[int, Doc("number of bins")]
+    onset: Annotated[float | None, Doc("where f begins to fall; 0.9 cutoff if None", unit="length")] = None
+    width: Annotated[float | None, Doc("standard deviation of the kernel; the bin width if None", unit="degrees")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         if not self.bins >= 1:

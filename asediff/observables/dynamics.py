@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.observables.base import ASE, Observable, Units
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -21,11 +22,6 @@ class VACF(Observable):
 
     averaged over atoms and over all time origins t for which every lag exists. Divided by C(0) when normalised;
     otherwise its integral from 0 to infinity is three times the diffusion coefficient.
-
-    Args:
-        n_lags: number of lags, 0 included.
-        spacing: time between frames; the frames of a trajectory have to be this far apart.
-        normalized: divide by the value at lag 0 (of the mean over origins).
     """
 
     kind: ClassVar[str] = "vacf"
@@ -35,9 +31,9 @@ class VACF(Observable):
     uncorrelated: ClassVar[float | None] = 0.0
     of_single_frames: ClassVar[bool] = False
 
-    n_lags: int
-    spacing: float
-    normalized: bool = True
+    n_lags: Annotated[int, Doc("number of lags, 0 included")]
+    spacing: Annotated[float, Doc("time between frames; those of a trajectory have to be so far apart", unit="time")]
+    normalized: Annotated[bool, Doc("divide by the value at lag 0 (of the mean over origins)")] = True
 
     def __post_init__(self) -> None:
         if self.n_lags < 1:

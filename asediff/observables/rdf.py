@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.checks.species import pair_name
 from asediff.checks.systems import periodic_heights
 from asediff.kernels.cpu import rdf as cpu_rdf
@@ -44,14 +45,6 @@ class RDF(Observable):
     For like pairs N_a N_b is N_a², and an ideal gas of N atoms gives 1 - 1/N in every bin (with N (N - 1), as in
     LAMMPS, it would give 1).
 
-    Args:
-        r_max: upper edge of the last bin, length. At most half the smallest height of the box.
-        bins: number of bins K.
-        r_min: lower edge of the first bin, length.
-        pair: two chemical symbols, or None for all atoms irrespective of their type.
-        width: standard deviation w of the kernel, length; the bin width if None. With 0, each pair counts in its
-            own bin: the ordinary histogram, whose gradient is zero.
-
     Example:
         >>> rdf = RDF(r_max=3.0, bins=100)
         >>> g = rdf(trajectory)  # (n_systems, 100)  # doctest: +SKIP
@@ -64,11 +57,22 @@ class RDF(Observable):
     uncorrelated: ClassVar[float | None] = 1.0
     peaked: ClassVar[bool] = True
 
-    r_max: float
-    bins: int
-    r_min: float = 0.0
-    pair: tuple[str, str] | None = None
-    width: float | None = None
+    r_max: Annotated[
+        float, Doc("upper edge of the last bin. At most half the smallest height of the box", unit="length")
+    ]
+    bins: Annotated[int, Doc("number of bins K")]
+    r_min: Annotated[float, Doc("lower edge of the first bin", unit="length")] = 0.0
+    pair: Annotated[
+        tuple[str, str] | None, Doc("two chemical symbols, or None for all atoms irrespective of their type")
+    ] = None
+    width: Annotated[
+        float | None,
+        Doc(
+            "standard deviation w of the kernel; the bin width if None. With 0, each pair counts in its own "
+            "bin: the ordinary histogram, whose gradient is zero",
+            unit="length",
+        ),
+    ] = None
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -30,11 +31,6 @@ class StructureFactor(Observable):
     averaged over the wave vectors k (integer combinations of the reciprocal lattice vectors) whose length lies in the
     bin. There is no truncation error, as there is in the Fourier transform of a g(r) that ends somewhere; the smallest
     q is 2 pi / L. Cost grows with the number of wave vectors, about V q_max³ / (12 pi²), times that of atoms.
-
-    Args:
-        q_max: upper edge of the last bin, 1/length.
-        bins: number of equal bins; each must hold a wave vector of the box.
-        q_min: lower edge of the first bin, 1/length.
     """
 
     kind: ClassVar[str] = "structure_factor"
@@ -44,9 +40,9 @@ class StructureFactor(Observable):
     uncorrelated: ClassVar[float | None] = 1.0
     peaked: ClassVar[bool] = True
 
-    q_max: float
-    bins: int
-    q_min: float = 0.0
+    q_max: Annotated[float, Doc("upper edge of the last bin", unit="1/length")]
+    bins: Annotated[int, Doc("number of equal bins; each must hold a wave vector of the box")]
+    q_min: Annotated[float, Doc("lower edge of the first bin", unit="1/length")] = 0.0
 
     def __post_init__(self) -> None:
         if not self.bins >= 1:

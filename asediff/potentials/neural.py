@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from asediff.checks.described import Doc
 from asediff.potentials.radial import Radial
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -28,31 +29,24 @@ class NeuralRadial(Radial):
     The centres μ_k are fixed, from 0 to `r_max`; the widths w_k are trainable. (The papers print exp(-(r - μ)²/d) with
     a length d where a squared length belongs; a Gaussian of standard deviation w is meant here.) The last layer starts
     at zero, so an untrained function is zero and a sum with a prior starts as the prior.
-
-    Args:
-        r_max: distance that the centres reach, length; usually the cutoff.
-        n_basis: number of Gaussians.
-        width: initial w_k, length; default four centre spacings.
-        hidden: nodes of each hidden layer.
-        activation: one of elu, selu, silu, tanh, softplus, gelu.
-        scale: energy of one network output unit.
-        seed: of the initial weights.
-        dtype: of the weights; r is converted and the result returned in r's type.
     """
 
+    kind: ClassVar[str] = "neural"
     centers: Tensor
 
     def __init__(
         self,
-        r_max: float,
+        r_max: Annotated[float, Doc("distance that the centres reach; usually the cutoff", unit="length")],
         *,
-        n_basis: int = 100,
-        width: float | None = None,
-        hidden: Sequence[int] = (128, 128, 128),
-        activation: str = "elu",
-        scale: float = 1.0,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
+        n_basis: Annotated[int, Doc("number of Gaussians")] = 100,
+        width: Annotated[float | None, Doc("initial w_k; default four centre spacings", unit="length")] = None,
+        hidden: Annotated[Sequence[int], Doc("nodes of each hidden layer")] = (128, 128, 128),
+        activation: Annotated[str, Doc("one of elu, selu, silu, tanh, softplus, gelu")] = "elu",
+        scale: Annotated[float, Doc("energy of one network output unit")] = 1.0,
+        seed: Annotated[int, Doc("of the initial weights")] = 0,
+        dtype: Annotated[
+            torch.dtype, Doc("of the weights; r is converted and the result returned in r's type")
+        ] = torch.float64,
     ) -> None:
         super().__init__()
         if not r_max > 0:

@@ -7,12 +7,13 @@ kT (energy). They add with `+`. None is cut off: the pair potential that holds t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asediff.checks.described import Doc
 from asediff.potentials.splines import clamped_spline
 
 
@@ -69,7 +70,13 @@ class Sum(Radial):
 class LennardJones(Radial):
     """u(r) = 4 ε [(σ/r)¹² - (σ/r)⁶] with trainable ε (energy) and σ (length)."""
 
-    def __init__(self, epsilon: float = 1.0, sigma: float = 1.0) -> None:
+    kind: ClassVar[str] = "lennard_jones"
+
+    def __init__(
+        self,
+        epsilon: Annotated[float, Doc("depth of the minimum", unit="energy")] = 1.0,
+        sigma: Annotated[float, Doc("where u is zero", unit="length")] = 1.0,
+    ) -> None:
         super().__init__()
         self.epsilon = nn.Parameter(_positive("epsilon", epsilon))
         self.sigma = nn.Parameter(_positive("sigma", sigma))
@@ -92,10 +99,17 @@ class ModifiedMorse(Radial):
     by φ that the printed equation lacks.
     """
 
+    kind: ClassVar[str] = "modified_morse"
     epsilon: Tensor
     sigma: Tensor
 
-    def __init__(self, a: float, phi: float, epsilon: float = 1.0, sigma: float = 1.0) -> None:
+    def __init__(
+        self,
+        a: Annotated[float, Doc("steepness")],
+        phi: Annotated[float, Doc("form; not 0")],
+        epsilon: Annotated[float, Doc("depth of the minimum", unit="energy")] = 1.0,
+        sigma: Annotated[float, Doc("where the minimum is", unit="length")] = 1.0,
+    ) -> None:
         super().__init__()
         if phi == 0:
             raise ValueError("phi: 0 makes the modified Morse potential undefined; give a small non-zero value")
@@ -120,10 +134,16 @@ class ModifiedMorse(Radial):
 class Repulsion(Radial):
     """Fixed prior u(r) = ε (σ/r)^power: a wall that keeps atoms apart where there are no data. Not trained."""
 
+    kind: ClassVar[str] = "repulsion"
     epsilon: Tensor
     sigma: Tensor
 
-    def __init__(self, epsilon: float = 1.0, sigma: float = 1.0, power: float = 12.0) -> None:
+    def __init__(
+        self,
+        epsilon: Annotated[float, Doc("u at sigma", unit="energy")] = 1.0,
+        sigma: Annotated[float, Doc("where u is epsilon", unit="length")] = 1.0,
+        power: Annotated[float, Doc("of σ/r")] = 12.0,
+    ) -> None:
         super().__init__()
         self.register_buffer("epsilon", _positive("epsilon", epsilon))
         self.register_buffer("sigma", _positive("sigma", sigma))
@@ -149,6 +169,7 @@ class TabulatedRadial(Radial):
         u: `(n,)`, energy.
     """
 
+    kind: ClassVar[str] = "tabulated"
     r: Tensor
 
     def __init__(self, r: np.ndarray | Tensor, u: np.ndarray | Tensor) -> None:
@@ -191,9 +212,12 @@ class TabulatedRadial(Radial):
 class TemperatureDependent(Radial):
     """u(r, T) = u1(r) - kT u2(r): energy and entropy parts (eq. 17 of arXiv:2209.07679)."""
 
+    kind: ClassVar[str] = "temperature_dependent"
     temperature_dependent = True
 
-    def __init__(self, u1: Radial, u2: Radial) -> None:
+    def __init__(
+        self, u1: Annotated[Radial, Doc("energy", unit="energy")], u2: Annotated[Radial, Doc("entropy, in units of k")]
+    ) -> None:
         super().__init__()
         self.u1 = u1
         self.u2 = u2

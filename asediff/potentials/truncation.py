@@ -16,9 +16,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
+
+from asediff.checks.described import Doc
 
 RadialFunction = Callable[[Tensor], Tensor]
 
@@ -48,6 +51,8 @@ class Truncation(ABC):
 class Truncated(Truncation):
     """Plain cut: energy and force jump at the cutoff (LAMMPS `lj/cut` without shift)."""
 
+    kind: ClassVar[str] = "truncated"
+
     def apply(self, function: RadialFunction, r: Tensor, cutoff: float) -> Tensor:
         """u(r)."""
         return function(r)
@@ -56,6 +61,8 @@ class Truncated(Truncation):
 @dataclass(frozen=True)
 class Shifted(Truncation):
     """Energy shifted to zero at the cutoff, force jumps (LAMMPS `pair_modify shift yes`)."""
+
+    kind: ClassVar[str] = "shifted"
 
     def apply(self, function: RadialFunction, r: Tensor, cutoff: float) -> Tensor:
         """u(r) - u(r_c)."""
@@ -66,6 +73,8 @@ class Shifted(Truncation):
 class ForceShifted(Truncation):
     """Energy and force shifted to zero at the cutoff; the force has a kink there."""
 
+    kind: ClassVar[str] = "force_shifted"
+
     def apply(self, function: RadialFunction, r: Tensor, cutoff: float) -> Tensor:
         """u(r) - u(r_c) - (r - r_c) u'(r_c)."""
         end, slope = value_and_slope(function, r.new_tensor([cutoff]))
@@ -74,13 +83,10 @@ class ForceShifted(Truncation):
 
 @dataclass(frozen=True)
 class Switched(Truncation):
-    """Quintic switch from `onset` x cutoff to the cutoff: energy, force and its derivative go to zero smoothly.
+    """Quintic switch from `onset` x cutoff to the cutoff: energy, force and its derivative go to zero smoothly."""
 
-    Args:
-        onset: where the switch begins, as a fraction of the cutoff, in [0, 1).
-    """
-
-    onset: float = 0.9
+    kind: ClassVar[str] = "switched"
+    onset: Annotated[float, Doc("where the switch begins, as a fraction of the cutoff, in [0, 1)")] = 0.9
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.onset < 1.0:

@@ -56,7 +56,7 @@ def read_curve(
             if not rows and not header_seen:
                 header_seen = True
                 continue
-            rest = "write r and g as columns, not rows" if len(fields) > fewest_points else "correct or remove the line"
+            rest = "write r and g as columns, not rows" if len(fields) > FEWEST_POINTS else "correct or remove the line"
             raise ValueError(f"{path}:{number}: {_shown(line)} is not two numbers; {rest}")
         if _has_decimal_commas(line):
             raise ValueError(
@@ -64,7 +64,7 @@ def read_curve(
                 f"write points: sed 's/,/./g' {path.name} > points.txt"
             )
         rows.append((number, fields, *row))
-    _check_layout(path, rows, fewest_points)
+    _check_layout(path, rows, fewest_points, "g(r)" if radial else "curve")
     _check_rows(path, [(number, r, g) for number, _, r, g in rows], radial=radial)
     table = np.array([row[2:] for row in rows], dtype=np.float64)
     r, g = table[:, 0].copy(), table[:, 1].copy()
@@ -174,7 +174,7 @@ def _has_decimal_commas(line: str) -> bool:
     return len(fields) > 1 and "," in line and all(_DECIMAL_COMMA.fullmatch(field) for field in fields)
 
 
-def _check_layout(path: Path, rows: list[tuple[int, list[str], float, float]], fewest_points: int) -> None:
+def _check_layout(path: Path, rows: list[tuple[int, list[str], float, float]], fewest_points: int, what: str) -> None:
     """Refuse what is no r and g in columns, before single lines are blamed."""
     if len(rows) < fewest_points:
         widths = {len(fields) for _, fields, _, _ in rows}
@@ -183,7 +183,7 @@ def _check_layout(path: Path, rows: list[tuple[int, list[str], float, float]], f
                 f"{path}: {len(rows)} lines of {widths.pop()} numbers are a curve in rows; write r and g as columns "
                 "(numpy: savetxt(file, table.T))"
             )
-        raise ValueError(f"{path}: {len(rows)} points are too few for a g(r); give at least {fewest_points}")
+        raise ValueError(f"{path}: {len(rows)} points are too few for a {what}; give at least {fewest_points}")
     whole = all(field.isdecimal() for _, fields, _, _ in rows for field in fields)
     if whole and min(len(fields) for _, fields, _, _ in rows) >= 4:
         raise ValueError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.observables import Observable
 from asediff.observables.deviation import as_tensors
 from asediff.observables.deviation import structural_deviation as structural_deviation  # a metric like those below
@@ -36,6 +38,8 @@ class L2(Loss):
     window's length: independent of the number of bins, and of the unit of length.
     """
 
+    kind: ClassVar[str] = "l2"
+
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
         return (values - reference).square().mean()
@@ -50,6 +54,8 @@ class ShellL2(Loss):
     wave vectors of S(q). Other observables have no shells.
     """
 
+    kind: ClassVar[str] = "shell_l2"
+
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
         shell = _needed(observable.shell_weights(), self, observable, "are no averages over spherical shells")
@@ -59,15 +65,13 @@ class ShellL2(Loss):
 
 @dataclass(frozen=True)
 class WeightedL2(Loss):
-    """Mean squared difference in units of the expected error, (1/K) sum_k (g_k - g_ref,k)² / (error_k² + floor²).
+    """Mean squared difference in units of the expected error, (1/K) sum_k (g_k - g_ref,k)² / (error_k² + floor²)."""
 
-    Args:
-        error: `(n_values,)` standard error of the reference.
-        floor: smallest error that is believed, so that bins without noise (the core) do not dominate.
-    """
-
-    error: tuple[float, ...]
-    floor: float = 1e-2
+    kind: ClassVar[str] = "weighted_l2"
+    error: Annotated[tuple[float, ...], Doc("`(n_values,)` standard error of the reference")]
+    floor: Annotated[
+        float, Doc("smallest error that is believed, so that bins without noise (the core) do not dominate")
+    ] = 1e-2
 
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
@@ -91,12 +95,12 @@ class JensenShannon(Loss):
     The floor epsilon (in units of g at r_max) keeps empty bins finite; negative values are taken as zero. A common
     factor of g does not change the loss, so it is blind to the coordination number: use it beside `L2`, or where the
     reference's scale is not trusted.
-
-    Args:
-        epsilon: floor of r² g / r_max², or of a density of angles in units of the uniform one.
     """
 
-    epsilon: float = 1e-5
+    kind: ClassVar[str] = "jensen_shannon"
+    epsilon: Annotated[float, Doc("floor of r² g / r_max², or of a density of angles in units of the uniform one")] = (
+        1e-5
+    )
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0.0:

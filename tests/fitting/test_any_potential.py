@@ -254,8 +254,18 @@ REFUSED = [
     (nn.Linear, descent(), {}, "potential: type is no Potential; derive it from asediff.Potential"),
     (Shapeless, descent(), {}, r"potential: Shapeless.energy gives a tensor of shape \(\) for one system; give"),
     (Singular, descent(), {}, "potential: Singular.energy is -?inf at the start of density"),
-    (LocalDensity, descent(gradient=ReweightedGradient()), {"point": correlated()}, "a VACF, which is no function of one configuration"),
-    (LocalDensity, Reweighting(ENGINE, 1), {"point": correlated()}, "a VACF, which is no function of one configuration"),
+    (
+        LocalDensity,
+        descent(gradient=ReweightedGradient()),
+        {"point": correlated()},
+        "a VACF, which is no function of one configuration",
+    ),
+    (
+        LocalDensity,
+        Reweighting(ENGINE, 1),
+        {"point": correlated()},
+        "a VACF, which is no function of one configuration",
+    ),
 ]
 
 

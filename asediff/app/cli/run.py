@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asediff.app.cli.common import (
     add_thermal,
@@ -18,7 +18,12 @@ from asediff.app.cli.common import (
     time_unit,
 )
 from asediff.app.config.errors import ConfigError
-from asediff.checks.numbers import STEPS, check_memory, frames_memory
+from asediff.checks.numbers import STEPS, check_memory, check_numbers, frames_memory
+
+if TYPE_CHECKING:
+    from asediff.app.config.schema import Constructor
+
+KINDS = ("nose_hoover", "langevin", "velocity_verlet")
 
 
 def add_parser(commands: Any) -> None:
@@ -26,7 +31,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="molecular dynamics with a saved potential",
-        description="Constant-temperature dynamics of a structure with a potential from `asediff fit`.",
+        description="Dynamics of a structure with a potential from `asediff fit`.",
     )
     parser.add_argument("potential", help="potential.pt of a fit")
     parser.add_argument("structure", help="start; anything that ase.io.read takes")
@@ -35,7 +40,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--timestep", type=float, required=True, metavar="T", help="fs (lj: reduced)")
     parser.add_argument("--steps", type=int, default=10_000, metavar="N", help="default 10000")
     parser.add_argument("--save-every", type=int, default=100, metavar="N", help="steps between frames; default 100")
-    parser.add_argument("--thermostat", choices=("nose-hoover", "langevin"), default="nose-hoover")
+    parser.add_argument(
+        "--integrator", "--thermostat", type=lambda kind: kind.replace("-", "_"), choices=KINDS, default=KINDS[0],
+        help="what moves the atoms; velocity_verlet keeps the energy, the others the temperature",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+        help="an argument of the integrator, such as tdamp=500 (fs) or friction=0.002 (1/fs); may be repeated",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of velocities and noise; default 0")
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="trajectory.extxyz", help="any format of ase.io.write"
@@ -56,6 +68,7 @@ def handle(options: argparse.Namespace) -> int:
         )
     STEPS.metal.check("--steps", options.steps)
     check_inputs(options)
+    section = integrator_section(options)
     output = new_file(options.output, overwrite=options.overwrite)
     n_frames = options.steps // options.save_every
     check_format(output, n_frames)
@@ -63,7 +76,6 @@ def handle(options: argparse.Namespace) -> int:
     import torch
     from ase.io import write
 
-    from asediff.dynamics.integrators import Langevin, default_integrator
     from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.simulate import simulate
@@ -73,11 +85,7 @@ def handle(options: argparse.Namespace) -> int:
     check_box(system.cell, system.pbc, potential.cutoff)
     what = f"{n_frames} frames of {system.n_atoms} atoms"
     check_memory("--steps", frames_memory(system.n_atoms, n_frames), what, "lower it, or raise --save-every")
-    timestep = options.timestep * time_unit(options.units)
-    if options.thermostat == "langevin":
-        integrator: Any = Langevin(timestep, kT=kT, friction=0.01 / timestep, seed=options.seed)
-    else:
-        integrator = default_integrator(timestep).at(kT)
+    integrator = section.made(time_unit(options.units)).at(kT, seed=options.seed)
     with torch.no_grad():
         trajectory = simulate(
             system.thermalized(kT=kT, seed=options.seed),
@@ -96,6 +104,23 @@ def handle(options: argparse.Namespace) -> int:
     say(f"{len(trajectory)} frames; kT {measured:.5g}, pressure {pressure:.5g} (energy/length³)")
     say(f"wrote {output}")
     return 0
+
+
+def integrator_section(options: argparse.Namespace) -> Constructor:
+    """The integrator that the options describe, with what they leave out.
+
+    Raises:
+        ConfigError: it has no such argument, or a number cannot be meant.
+    """
+    from asediff.app.config.load import override, parse_as
+    from asediff.app.config.models import RunSettings
+    from asediff.app.config.resolve import resolve_timestep
+
+    given = override({"kind": options.integrator, "timestep": options.timestep}, options.assignments)
+    section = parse_as(RunSettings, {"integrator": given}, "--set").integrator.model_dump()
+    resolve_timestep({"timestep": options.timestep, "integrator": section}, options.timestep)
+    check_numbers(section, options.units, "--set")
+    return parse_as(RunSettings, {"integrator": section}, "--set").integrator
 
 
 def check_format(output: Path, n_frames: int) -> None:

@@ -51,12 +51,13 @@ def handle(options: argparse.Namespace) -> int:
         raise ConfigError(f"potential {error}") from None
     from asediff.app.config.load import override, parse, read_yaml
     from asediff.app.config.resolve import resolve
+    from asediff.app.config.sections import ENGINE
 
     data = override(read_yaml(path), options.assignments)
     data["potential"] = {"file": str(potential_file.resolve())}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
     if options.engine == "torch":
-        kept = ("kind", "timestep", "equilibration_steps", "steps", "save_every", "tdamp")
+        kept = ENGINE.first.model_fields
         data["validation"] = {key: value for key, value in data["validation"].items() if key in kept}
     if options.steps is not None:
         data["validation"]["steps"] = options.steps

@@ -71,6 +71,15 @@ def number_density(config: Config, k: int, masses: dict[str, float]) -> float:
     return own.mass_density * ase_units._Nav * 1e-24 / mean_mass
 
 
+def volume_of(config: Config, k: int, base: Path) -> float:
+    """Volume of the box at state point k, length³."""
+    file = structure_file(config, k)
+    if file is not None:
+        return float(read_structure(base / file).get_volume())
+    masses = {symbol: mass_of(config, symbol, k) for symbol in symbols_of(config, k, base)}
+    return number_of_atoms(config, k, base) / number_density(config, k, masses)
+
+
 def read_structure(path: Path) -> Any:
     """The (last) structure in a file.
 

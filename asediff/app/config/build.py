@@ -20,32 +20,23 @@ from asediff.app.config.atoms import (
     thermal_energy,
     time_unit,
 )
+from asediff.app.config.curves import Curve
 from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.models import Config, TargetSettings
+from asediff.app.config.own import INPUTS, make_own, own_file
 from asediff.app.config.resolve import check
-from asediff.app.config.schema import Constructor
 from asediff.app.config.tables import tabulates
 from asediff.fitting import Method
 from asediff.fitting.api import check_energy
 from asediff.lammps.run import lammps_input
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
-from asediff.observables import RDF
-from asediff.potentials import (
-    NeuralRadial,
-    PairPotential,
-    Potential,
-    Radial,
-    Repulsion,
-    TabulatedRadial,
-    TemperatureDependent,
-    load_potential,
-)
+from asediff.observables import Observable
+from asediff.potentials import PairPotential, Potential, Radial, TabulatedRadial, load_potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
-from asediff.targets.curves import read_curve
 from asediff.targets.target import StatePoint, Target
 
-TIMES = ("timestep", "tdamp")
 LATTICES = {"fcc": fcc, "bcc": bcc, "diamond": diamond}
 
 
@@ -83,7 +74,12 @@ def plan(config: Config, base: Path) -> Plan:
     method = build_method(config)
     check_engines(config)
     tables = tabulates(config)
-    potential = build_potential(config, base) if config.potential.file is not None or not tables else None
+    potential = build_potential(config, base) if config.potential.whole or not tables else None
+    if potential is not None and config.validation.kind == "lammps":
+        try:
+            check_pairwise(potential, "LAMMPS")
+        except ValueError as error:
+            raise ConfigError(f"validation.kind: {error}, or choose torch") from None
     cutoff = config.potential.cutoff if potential is None else potential.cutoff
     assert cutoff is not None
     plain = [build_state_point(config, k, base, plain=True) for k in range(len(config.state_points))]
@@ -94,10 +90,10 @@ def plan(config: Config, base: Path) -> Plan:
             if potential is not None:
                 check_energy(potential, point)
             for target in point.targets:
-                target.observable(point.system)
-    if tables:
-        with at("method"):
-            method.prepare(potential, points)
+                if target.observable.of_single_frames:
+                    target.observable(point.system)
+    with at("method"):
+        method.prepare(potential, points)
     return Plan(config, potential, points, plain, method)
 
 
@@ -107,6 +103,9 @@ def build_potential(config: Config, base: Path) -> Potential:
     if settings.file is not None:
         with at("potential.file"):
             return load_potential(base / settings.file)
+    if settings.kind is not None:
+        with at("potential"):
+            return make_own(settings.kind, settings.arguments, base, Potential)
     assert settings.cutoff is not None
     names = pairs_of(config, base)
     radials: dict[str, Radial] = {}
@@ -118,12 +117,12 @@ def build_potential(config: Config, base: Path) -> Potential:
         with at(f"{path}.radial"):
             function = _radial(radial, settings.cutoff)
         with at(f"{path}.prior"):
-            radials[name] = function if isinstance(prior, str) else function + Repulsion(**prior.arguments())
+            radials[name] = function if isinstance(prior, str) else function + prior.made()
     with at("potential"):
         return PairPotential(
             radials["all"] if names == ["all"] else {tuple(name.split("-")): radials[name] for name in names},  # type: ignore[misc]
             settings.cutoff,
-            truncation=_made(settings.truncation),
+            truncation=settings.truncation.made(),
             core=settings.core,
             n_knots=settings.n_knots,
         )
@@ -133,20 +132,7 @@ def _radial(settings: Any, cutoff: float) -> Radial:
     if settings.kind == "tabulated":
         knots = torch.linspace(settings.r_min, cutoff, settings.n_knots, dtype=torch.float64)
         return TabulatedRadial(knots, torch.zeros_like(knots))
-    if settings.kind == "temperature_dependent":
-        return TemperatureDependent(NeuralRadial(**settings.u1.arguments()), NeuralRadial(**settings.u2.arguments()))
-    return _made(settings)
-
-
-def _made(settings: Constructor, time: float = 1.0) -> Any:
-    """The object that a section describes, sections inside it included; `time` converts time steps."""
-    arguments = settings.arguments()
-    for name, value in arguments.items():
-        if isinstance(value, Constructor):
-            arguments[name] = _made(value, time)
-        elif name in TIMES and value is not None:
-            arguments[name] = value * time
-    return settings.makes(**arguments)
+    return settings.made()
 
 
 def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False) -> StatePoint:
@@ -161,8 +147,7 @@ def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False
         for symbol in target.pair or []:
             if symbol not in symbols:
                 raise ConfigError(f"{path}.pair: {symbol!r} is not in the system, which has {', '.join(symbols)}")
-        with at(path):
-            targets.append(_target(target, base, plain=plain))
+        targets.append(_target(target, base, time_unit(config), path, plain=plain))
     with at(f"state_points[{k}]"):
         return StatePoint(
             system,
@@ -174,19 +159,18 @@ def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False
         )
 
 
-def _target(settings: TargetSettings, base: Path, *, plain: bool) -> Target:
-    rdf = settings.rdf
-    assert rdf.r_max is not None
-    assert rdf.bins is not None
-    observable = RDF(
-        rdf.r_max,
-        rdf.bins,
-        r_min=rdf.r_min,
-        pair=None if settings.pair is None else (settings.pair[0], settings.pair[1]),
-        width=0.0 if plain else rdf.width,
-    )
-    r, g = read_curve(base / settings.file)
-    return Target.from_curve(observable, r, g, weight=settings.weight, loss=_made(settings.loss), name=settings.name)
+def _target(settings: TargetSettings, base: Path, time: float, path: str, *, plain: bool) -> Target:
+    section = settings.observable
+    with at(f"{path}.observable"):
+        if ":" in section.kind:
+            observable = make_own(section.kind, section.arguments, base, Observable)  # type: ignore[arg-type]
+        else:
+            observable = section.made(time, **({"width": 0.0} if plain and section.kind == "rdf" else {}))
+    with at(path):
+        curve = Curve.read(settings, base)
+        x = curve.x * time if section.kind == "vacf" else curve.x
+        loss = settings.loss.made()
+        return Target.from_curve(observable, x, curve.values, weight=settings.weight, loss=loss, name=settings.name)
 
 
 def build_atoms(config: Config, k: int, base: Path) -> Atoms:
@@ -228,19 +212,15 @@ def build_atoms(config: Config, k: int, base: Path) -> Atoms:
 def build_method(config: Config) -> Method:
     """The fitting method, times converted; the methods that tabulate take the potential's cutoff."""
     with at("method"):
-        method = _made(config.method, time_unit(config))
-    if "cutoff" in {field.name for field in fields(method)}:
-        method = replace(method, cutoff=config.potential.cutoff)
+        method: Method = config.method.made(time_unit(config))
+    if "cutoff" in {field.name for field in fields(method)}:  # type: ignore[arg-type]
+        method = replace(method, cutoff=config.potential.cutoff)  # type: ignore[type-var]
     return method
 
 
 def engine_arguments(config: Config) -> dict[str, Any]:
     """Arguments of the engine of the independent runs, times converted."""
-    arguments = dict(config.validation.arguments())
-    for name in TIMES:
-        if arguments.get(name) is not None:
-            arguments[name] = arguments[name] * time_unit(config)
-    return arguments
+    return config.validation.converted(time_unit(config))
 
 
 def check_engines(config: Config) -> None:
@@ -253,14 +233,14 @@ def check_engines(config: Config) -> None:
         if section is None:
             continue
         with at(path):
-            engine = _made(section, time_unit(config))
-            if section.kind == "lammps" and not Path(engine.input).is_file():  # type: ignore[union-attr]
+            engine = section.made(time_unit(config))
+            if section.kind == "lammps" and not Path(engine.input).is_file():
                 lammps_input(engine.input)
 
 
 def relocated(config: Config, base: Path, folder: Path) -> Config:
     """Copy all input files of a configuration into `folder/inputs`, and point the configuration at the copies."""
-    inputs = folder / "inputs"
+    inputs = folder / INPUTS
     inputs.mkdir(parents=True, exist_ok=True)
     taken: dict[str, Path] = {}
 
@@ -274,12 +254,16 @@ def relocated(config: Config, base: Path, folder: Path) -> Config:
         taken[name] = source
         if source != (inputs / name).resolve():
             shutil.copyfile(source, inputs / name)
-        return f"inputs/{name}"
+        return f"{INPUTS}/{name}"
 
     points = []
     for point in config.state_points:
         targets = [target.model_copy(update={"file": copied(target.file)}) for target in point.targets]
         points.append(point.model_copy(update={"targets": targets, "file": copied(point.file)}))
+    for kind in {config.potential.kind or "", *(t.observable.kind for point in points for t in point.targets)}:
+        module = own_file(kind, base)
+        if module is not None and module.resolve() != (inputs / module.name).resolve():
+            shutil.copyfile(module, inputs / module.name)
     return config.model_copy(
         update={
             "state_points": points,

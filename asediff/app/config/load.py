@@ -6,7 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from asediff.app.config.errors import ConfigError
 from asediff.app.config.models import Config
 from asediff.app.config.schema import Settings
 from asediff.app.config.yaml_files import DEEPEST, dump_yaml, parse_yaml, read_yaml
+
+Section = TypeVar("Section", bound=Settings)
 
 
 def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -72,10 +74,15 @@ def parse(data: Mapping[str, Any], source: str = "configuration") -> Config:
     Raises:
         ConfigError: on the first key or value that is refused, with its path.
     """
+    return parse_as(Config, data, source)
+
+
+def parse_as(model: type[Section], data: Mapping[str, Any], source: str) -> Section:
+    """Check data against the schema of any section; see `parse`."""
     try:
-        return Config.model_validate(dict(data))
+        return model.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, data)}") from None
+        raise ConfigError(f"{source}: {explain(error, data, model)}") from None
 
 
 def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) -> str:
@@ -101,6 +108,8 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel] = Config) 
         return f"{path}: {_shown(value)} is not offered; choose {context['expected']}"
     if kind == "model_type":
         return f"{path}: {_shown(value)} is not a section; the keys are {', '.join(_keys_at(model, problem['loc']))}"
+    if kind == "string_pattern_mismatch" and problem["loc"][-1] == "kind":
+        return f"{path}: {value!r} is not accepted; write my_module:MyClass"
     if kind == "string_pattern_mismatch":
         return f"{path}: {value!r} is not accepted as a name; leave out what cannot be printed in one line"
     if kind == "too_short" and not value:
@@ -147,7 +156,7 @@ def _path(location: Sequence[int | str], data: Any) -> str:
         known = range(len(data)) if isinstance(data, list) else data if isinstance(data, Mapping) else ()
         if name in known:
             data = data[name]
-        elif k + 1 < len(location) or _is_tag(name):
+        elif k + 1 < len(location) or _is_tag(name) or not isinstance(data, Mapping | list):
             continue
         if isinstance(name, int) and parts:
             parts[-1] += f"[{name}]"
@@ -170,7 +179,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _kind_of(annotation: Any) -> str | None:
     field = getattr(annotation, "model_fields", {}).get("kind")
-    return typing.get_args(field.annotation)[0] if field is not None else None
+    return field.default if field is not None else None
 
 
 def _sections_at(model: Any, location: Sequence[int | str]) -> list[Any]:

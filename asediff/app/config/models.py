@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from asediff.app.config.errors import ConfigError
 from asediff.app.config.schema import Settings
 from asediff.app.config.sections import (
+    LAMMPS,
+    LOSS,
+    METHOD,
+    OBSERVABLE,
+    RADIAL,
+    TRUNCATION,
     Count,
-    DiffSimSettings,
-    EngineSettings,
-    LammpsSettings,
+    IntegratorSettings,
     LossSettings,
     MethodSettings,
-    NeuralSettings,
+    ObservableSettings,
+    OwnKind,
     Positive,
     RadialSettings,
     RepulsionSettings,
-    ShellL2Settings,
-    SwitchedSettings,
     TruncationSettings,
+    ValidationSettings,
 )
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
 """In one line; file names are made of it by `asediff.host.files.file_name`."""
-Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Fractions = dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
@@ -55,28 +61,57 @@ class SystemSettings(Settings):
         return self
 
 
-class RDFSettings(Settings):
-    """The histogram that compares simulation and target; see `asediff.observables.RDF`."""
-
-    r_max: Positive | None = Field(None, description="end of the last bin, length; the cutoff when left out")
-    bins: Count | None = Field(None, description="number of bins; about 50 per first-peak distance when left out")
-    r_min: float = Field(0.0, ge=0, description="start of the first bin, length")
-    width: float | None = Field(
-        None,
-        ge=0,
-        description="standard deviation of the kernel, length; default half a bin, 0 for methods with tables",
-    )
-
-
 class TargetSettings(Settings):
-    """A measured g(r)."""
+    """What is measured, and the curve that it should be."""
 
-    file: str = Field(description="text file with two columns: r (length) and g(r); relative to the configuration")
-    pair: Pair | None = Field(None, description="two symbols; all atoms when left out")
-    rdf: RDFSettings = Field(default_factory=RDFSettings)
+    file: str | None = Field(
+        None, description="text file with two columns, such as r (length) and g(r); relative to the configuration"
+    )
+    value: float | None = Field(None, description="instead of a curve, for a pressure (energy/length³) or one number")
+    observable: ObservableSettings = Field(
+        default_factory=OBSERVABLE.first,
+        description="what is compared; `rdf: {...}` and `pair: [...]` in its place stand for one of kind rdf",
+    )
     weight: Positive = Field(1.0, description="in the loss")
-    loss: LossSettings = Field(default_factory=ShellL2Settings)
+    loss: LossSettings = Field(default_factory=LOSS.first, description="shell_l2 for g(r), l2 for others by default")
     name: Name | None = Field(None, description="for reports and file names")
+    _brief: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_full(cls, data: Any, handler: Any) -> Any:
+        """`rdf` and `pair` are put into the observable that they stand for."""
+        if not isinstance(data, dict):
+            return handler(data)
+        brief, full = "observable" not in data, dict(data)
+        if brief:
+            rdf, pair = full.pop("rdf", {}), full.pop("pair", None)
+            words = {"kind": "rdf", **rdf} if isinstance(rdf, dict) else rdf
+            full["observable"] = {**words, "pair": pair} if pair is not None and isinstance(words, dict) else words
+        elif isinstance(full["observable"], dict) and full["observable"].get("kind", "rdf") != "rdf":
+            full.setdefault("loss", {"kind": "l2"})
+        made = handler(full)
+        made._brief = brief
+        return made
+
+    @model_validator(mode="after")
+    def _choices(self) -> TargetSettings:
+        kind = self.observable.kind
+        if (self.file is None) == (self.value is None):
+            state = "neither is" if self.file is None else "both are"
+            raise ValueError(f"file, value: {state} given; give exactly one of the two")
+        if ":" not in kind and (kind == "pressure") == (self.value is None):
+            raise ValueError(
+                "file: a curve, but a pressure is a number; give value"
+                if self.value is None
+                else f"value: one number, but {kind} is a curve; give its file"
+            )
+        return self
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Symbols of a g(r) of two species."""
+        return None if self.observable.kind != "rdf" or self.observable.pair is None else tuple(self.observable.pair)  # type: ignore[attr-defined]
 
 
 class StatePointSettings(Settings):
@@ -114,26 +149,45 @@ class PotentialSettings(Settings):
     """u(r) = prior + radial function, cut off; see `asediff.potentials.PairPotential`."""
 
     file: str | None = Field(None, description="saved potential to start from, instead of everything below")
+    kind: OwnKind | None = Field(None, description="one of your own, my_module:MyPotential, instead of what follows")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="of a potential of your own, by name")
     cutoff: Positive | None = Field(None, description="length; 2.7 first-peak distances when left out")
-    radial: RadialSettings = Field(default_factory=NeuralSettings)
+    radial: RadialSettings = Field(default_factory=RADIAL.first)
     prior: RepulsionSettings | Literal["automatic", "none"] = Field(
         "automatic", description="fixed repulsion; automatic: 2 kT (r_core/r)¹² with r_core where the target sets in"
     )
     pairs: dict[str, PairSettings] = Field(default_factory=dict, description="exceptions by pair, such as Ar-Kr")
-    truncation: TruncationSettings = Field(default_factory=SwitchedSettings)
+    truncation: TruncationSettings = Field(default_factory=TRUNCATION.first)
     core: float = Field(0.2, gt=0.02, lt=1, description="radius of the linear core as a fraction of the cutoff")
     n_knots: int = Field(1000, ge=16, description="knots of the table")
 
     @model_validator(mode="after")
     def _choices(self) -> PotentialSettings:
-        others = sorted(name for name in self.model_fields_set - {"file"} if getattr(self, name) is not None)
-        if self.file is not None and others:
-            raise ValueError(f"file: a saved potential brings its own {', '.join(others)}; leave them out, or the file")
+        others = {name for name in self.model_fields_set if getattr(self, name) not in (None, {})}
+        for name, what in (("file", "saved potential"), ("kind", "potential of your own")):
+            beside = ", ".join(sorted(others - {name, "arguments"} if name == "kind" else others - {name}))
+            if name in others and beside:
+                raise ValueError(f"{name}: a {what} brings its own {beside}; leave them out, or the {name}")
+        if "arguments" in others and self.kind is None:
+            raise ValueError("arguments: of no class; give the kind of a potential of your own, or leave them out")
         return self
 
+    @property
+    def whole(self) -> bool:
+        """Whether a file or a class stands for everything else."""
+        return self.file is not None or self.kind is not None
+
     def stated(self) -> list[str]:
-        """See `Settings.stated`; a file stands for everything else."""
-        return ["file"] if self.file is not None else super().stated()
+        """See `Settings.stated`; a file or a class stands for everything else."""
+        if self.whole:
+            return ["file"] if self.file is not None else ["kind", "arguments"]
+        return [name for name in super().stated() if name not in ("kind", "arguments")]
+
+
+class RunSettings(Settings):
+    """What moves the atoms of `asediff run`."""
+
+    integrator: IntegratorSettings
 
 
 class ExportSettings(Settings):
@@ -154,38 +208,22 @@ class Config(Settings):
     system: SystemSettings = Field(default_factory=SystemSettings)
     state_points: list[StatePointSettings] = Field(min_length=1)
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
-    method: MethodSettings = Field(default_factory=DiffSimSettings)
-    validation: EngineSettings = Field(default_factory=LammpsSettings)
+    method: MethodSettings = Field(default_factory=METHOD.first)
+    validation: ValidationSettings = Field(default_factory=LAMMPS)
     export: ExportSettings = Field(default_factory=ExportSettings)
     seed: int = Field(0, ge=0, description="of everything random")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _default_kinds(cls, data: Any) -> Any:
-        """`kind` may be left out where one is the default."""
-        return _with_kinds(data, _DEFAULT_KINDS)
-
-
-_DEFAULT_KINDS: dict[str, Any] = {
-    "method": {
-        "kind": "diffsim",
-        "gradient": {"kind": "checkpoint"},
-        "engine": {"kind": "torch"},
-        "update": {"kind": "safe"},
-        "regularization": {"kind": "smoothness"},
-    },
-    "validation": {"kind": "lammps"},
-    "potential": {"radial": {"kind": "neural"}, "truncation": {"kind": "switched"}},
-}
-
-
-def _with_kinds(data: Any, defaults: dict[str, Any]) -> Any:
-    if not isinstance(data, dict):
-        return data
-    completed = dict(data)
-    for name, default in defaults.items():
-        if isinstance(default, dict) and name in completed:
-            completed[name] = _with_kinds(completed[name], default)
-        elif name == "kind":
-            completed.setdefault("kind", default)
-    return completed
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Let errors inside name the keys of brief targets as they were written."""
+        try:
+            yield
+        except ConfigError as error:
+            told = str(error)
+            for k, point in enumerate(self.state_points):
+                for j, target in enumerate(point.targets):
+                    path = f"state_points[{k}].targets[{j}]"
+                    if target._brief:
+                        told = told.replace(f"{path}.observable.pair", f"{path}.pair")
+                        told = told.replace(f"{path}.observable", f"{path}.rdf")
+            raise ConfigError(told) from error

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from asediff.app.config.atoms import mass_of, number_density, number_of_atoms, structure_file, symbols_of
+from asediff.app.config.atoms import number_of_atoms, structure_file, volume_of
 from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.models import Config
 from asediff.app.config.schema import Constructor
@@ -74,7 +74,7 @@ def check_lengths(config: Config) -> None:
         least, what = 2, "an error bar needs 2"
         if path == "method":
             least, what = 1, "there is nothing to compare"
-        elif path == "validation" and section.kind == "lammps":  # type: ignore[attr-defined]
+        elif path == "validation" and section.kind == "lammps":
             least, what = MINIMUM_FRAMES, f"the proof of the export needs {MINIMUM_FRAMES}"
         if steps // every < least:
             raise ConfigError(
@@ -92,14 +92,16 @@ def check_boxes(config: Config, base: Path) -> None:
     for k, point in enumerate(config.state_points):
         if structure_file(config, k) is not None:
             continue
-        masses = {symbol: mass_of(config, symbol, k) for symbol in symbols_of(config, k, base)}
-        density = number_density(config, k, masses)
-        n_atoms = number_of_atoms(config, k, base)
-        height = (n_atoms / density) ** (1.0 / 3.0)
-        reach = {"cutoff": config.potential.cutoff or 0.0, "rdf.r_max": max(t.rdf.r_max or 0.0 for t in point.targets)}
+        n_atoms, volume = number_of_atoms(config, k, base), volume_of(config, k, base)
+        height = volume ** (1.0 / 3.0)
+        reach = {"cutoff": config.potential.cutoff or 0.0}
+        for target in point.targets:
+            for name in ("r_max", "cutoff"):
+                key, end = f"{target.observable.kind}.{name}", getattr(target.observable, name, None) or 0.0
+                reach[key] = max(reach.get(key, 0.0), end)
         name = max(reach, key=lambda key: reach[key])
         if height < 2.0 * reach[name] * (1.0 - 1e-9):
-            needed = math.ceil(density * (2.0 * reach[name]) ** 3)
+            needed = math.ceil(n_atoms / volume * (2.0 * reach[name]) ** 3)
             raise ConfigError(
                 f"state_points[{k}]: cell: {n_atoms} atoms at this density fill a box {height:.5g} high, less than "
                 f"twice the {name} {reach[name]:g}; give at least {needed} atoms, or at most {0.5 * height:.4g}"
@@ -125,7 +127,8 @@ def check_memory_of(config: Config, base: Path) -> None:
         ConfigError: with the path.
     """
     atoms = [number_of_atoms(config, k, base) for k in range(len(config.state_points))]
-    bins = sum(target.rdf.bins or 0 for point in config.state_points for target in point.targets)
+    observables = [target.observable for point in config.state_points for target in point.targets]
+    bins = sum(getattr(observable, "bins", None) or 0 for observable in observables)
     for path, section in _sections(config):
         arguments = section.arguments()
         if arguments.get("steps") is None or arguments.get("save_every") is None:

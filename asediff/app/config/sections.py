@@ -1,131 +1,16 @@
-"""The sections of the configuration that are made from the signatures of asediff's classes."""
+"""Sections of the configuration that are made from the signatures of asediff's classes, a table for each family."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from asediff.app.config.schema import Constructor, Settings, constructor
+from asediff.app.config.schema import OWN, Constructor, Settings, choice, family
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-
-if TYPE_CHECKING:  # classes made at run time; the attributes of their objects are checked by pydantic
-    NeuralSettings: TypeAlias = Constructor
-    LennardJonesSettings: TypeAlias = Constructor
-    ModifiedMorseSettings: TypeAlias = Constructor
-    RepulsionSettings: TypeAlias = Constructor
-    SwitchedSettings: TypeAlias = Constructor
-    L2Settings: TypeAlias = Constructor
-    ShellL2Settings: TypeAlias = Constructor
-    CheckpointSettings: TypeAlias = Constructor
-    PretrainingSettings: TypeAlias = Constructor
-    DiffSimSettings: TypeAlias = Constructor
-    TorchSettings: TypeAlias = Constructor
-    LammpsSettings: TypeAlias = Constructor
-    MethodSettings: TypeAlias = Constructor
-    GradientSettings: TypeAlias = Constructor
-    TruncationSettings: TypeAlias = Constructor
-    LossSettings: TypeAlias = Constructor
-    EngineSettings: TypeAlias = Constructor
-else:
-    NeuralSettings = constructor(
-        "asediff.potentials.neural.NeuralRadial",
-        "neural",
-        omit=("dtype",),
-        r_max=(Positive | None, None),
-        hidden=(Annotated[list[Count], Field(max_length=10)], [128, 128, 128]),
-        scale=(Positive | None, None),
-        seed=(int | None, None),
-    )
-    LennardJonesSettings = constructor("asediff.potentials.radial.LennardJones", "lennard_jones")
-    ModifiedMorseSettings = constructor("asediff.potentials.radial.ModifiedMorse", "modified_morse")
-    RepulsionSettings = constructor("asediff.potentials.radial.Repulsion", "repulsion")
-    SwitchedSettings = constructor("asediff.potentials.truncation.Switched", "switched")
-    L2Settings = constructor("asediff.targets.losses.L2", "l2")
-    ShellL2Settings = constructor("asediff.targets.losses.ShellL2", "shell_l2")
-    CheckpointSettings = constructor("asediff.dynamics.adjoints.CheckpointAdjoint", "checkpoint")
-    TruncationSettings = Annotated[
-        SwitchedSettings
-        | constructor("asediff.potentials.truncation.ForceShifted", "force_shifted")
-        | constructor("asediff.potentials.truncation.Shifted", "shifted")
-        | constructor("asediff.potentials.truncation.Truncated", "truncated"),
-        Field(discriminator="kind"),
-    ]
-    LossSettings = Annotated[
-        L2Settings | ShellL2Settings | constructor("asediff.targets.losses.JensenShannon", "jensen_shannon"),
-        Field(discriminator="kind"),
-    ]
-    GradientSettings = Annotated[
-        CheckpointSettings
-        | constructor("asediff.dynamics.adjoints.ReversibleAdjoint", "reversible")
-        | constructor("asediff.dynamics.adjoints.DirectAdjoint", "direct")
-        | constructor("asediff.fitting.gradients.reweighting.ReweightedGradient", "reweighted"),
-        Field(discriminator="kind"),
-    ]
-    PretrainingSettings = constructor("asediff.fitting.gradients.pretrain.BoltzmannPretraining", "boltzmann")
-    DiffSimSettings = constructor(
-        "asediff.fitting.gradients.diffsim.DiffSim",
-        "diffsim",
-        omit=("integrator",),
-        timestep=(Positive | None, None),
-        gradient=(GradientSettings, CheckpointSettings),
-        pretraining=(PretrainingSettings | None, PretrainingSettings),
-    )
-    TorchSettings = constructor(
-        "asediff.engines.torch.TorchEngine", "torch", omit=("integrator",), timestep=(Positive | None, None)
-    )
-    LammpsSettings = constructor(
-        "asediff.lammps.engine.LammpsEngine",
-        "lammps",
-        omit=("units", "workdir"),
-        timestep=(Positive | None, None),
-        equilibration_steps=(int, 5_000),
-        steps=(Count, 50_000),
-        save_every=(Count, 100),
-    )
-    EngineSettings = Annotated[
-        TorchSettings | LammpsSettings,
-        Field(discriminator="kind"),
-    ]
-    SafeUpdateSettings = constructor("asediff.fitting.tables.ibi.SafeUpdate", "safe", omit=("core",))
-    SmoothnessSettings = constructor("asediff.fitting.tables.regularization.Smoothness", "smoothness")
-    UpdateSettings = Annotated[
-        SafeUpdateSettings | constructor("asediff.fitting.tables.ibi.VotcaUpdate", "votca"),
-        Field(discriminator="kind"),
-    ]
-    RegularizationSettings = Annotated[
-        SmoothnessSettings
-        | constructor("asediff.fitting.tables.regularization.TruncatedSVD", "truncated_svd")
-        | constructor("asediff.fitting.tables.regularization.Tikhonov", "tikhonov"),
-        Field(discriminator="kind"),
-    ]
-    SAMPLING = {"engine": (EngineSettings, TorchSettings)}
-    NEWTON = SAMPLING | {"regularization": (RegularizationSettings, SmoothnessSettings)}
-    MethodSettings = Annotated[
-        DiffSimSettings
-        | constructor(
-            "asediff.fitting.gradients.reweighting.Reweighting",
-            "reweighting",
-            omit=("expansion",),
-            pretraining=(PretrainingSettings | None, PretrainingSettings),
-            **SAMPLING,
-        )
-        | constructor(
-            "asediff.fitting.tables.ibi.IBI",
-            "ibi",
-            omit=("tasks", "do_potential", "cutoff"),
-            update=(UpdateSettings, SafeUpdateSettings),
-            **SAMPLING,
-        )
-        | constructor("asediff.fitting.tables.newton.IMC", "imc", omit=("core", "cutoff"), **NEWTON)
-        | constructor("asediff.fitting.tables.newton.GaussNewton", "gauss_newton", omit=("core", "cutoff"), **NEWTON)
-        | constructor(
-            "asediff.fitting.tables.ihnc.IHNC", "ihnc", omit=("core", "cutoff", "prior_frames_per_row"), **NEWTON
-        ),
-        Field(discriminator="kind"),
-    ]
+OwnKind = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class TabulatedSettings(Settings):
@@ -136,20 +21,106 @@ class TabulatedSettings(Settings):
     n_knots: int = Field(60, ge=4, description="number of trainable values")
 
 
-class TemperatureDependentSettings(Settings):
-    """u(r, T) = u1(r) - kT u2(r), both neural."""
+class OwnSettings(Settings):
+    """A class of your own, in a file beside the configuration or in an installed module."""
 
-    kind: Literal["temperature_dependent"] = "temperature_dependent"
-    u1: NeuralSettings = Field(default_factory=NeuralSettings)
-    u2: NeuralSettings = Field(default_factory=NeuralSettings)
+    kind: OwnKind = Field(OWN, description="such as my_module:MyObservable")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="of the class, by name")
 
 
-RadialSettings = Annotated[
-    NeuralSettings
-    | LennardJonesSettings
-    | ModifiedMorseSettings
-    | RepulsionSettings
-    | TabulatedSettings
-    | TemperatureDependentSettings,
-    Field(discriminator="kind"),
-]
+INTEGRATOR = family(
+    "asediff.dynamics.integrators.NoseHooverChain",
+    "asediff.dynamics.integrators.Langevin",
+    "asediff.dynamics.integrators.VelocityVerlet",
+    found=("timestep", "friction"),
+)
+NEURAL = family("asediff.potentials.neural.NeuralRadial", found=("r_max", "scale", "seed"))
+REPULSION = family("asediff.potentials.radial.Repulsion")
+RADIAL = family(
+    NEURAL.first,
+    "asediff.potentials.radial.LennardJones",
+    "asediff.potentials.radial.ModifiedMorse",
+    REPULSION.first,
+    TabulatedSettings,
+    "asediff.potentials.radial.TemperatureDependent",
+    u1=NEURAL,
+    u2=NEURAL,
+)
+TRUNCATION = family(
+    "asediff.potentials.truncation.Switched",
+    "asediff.potentials.truncation.ForceShifted",
+    "asediff.potentials.truncation.Shifted",
+    "asediff.potentials.truncation.Truncated",
+)
+OBSERVABLE = family(
+    "asediff.observables.rdf.RDF",
+    "asediff.observables.angles.ADF",
+    "asediff.observables.dynamics.VACF",
+    "asediff.observables.structure_factor.StructureFactor",
+    "asediff.observables.pressure.Pressure",
+    OwnSettings,
+    found=("r_max", "bins", "width", "cutoff", "n_lags", "spacing", "q_max", "q_min"),
+)
+LOSS = family(
+    "asediff.targets.losses.ShellL2",
+    "asediff.targets.losses.L2",
+    "asediff.targets.losses.WeightedL2",
+    "asediff.targets.losses.JensenShannon",
+)
+GRADIENT = family(
+    "asediff.dynamics.adjoints.CheckpointAdjoint",
+    "asediff.dynamics.adjoints.ReversibleAdjoint",
+    "asediff.dynamics.adjoints.DirectAdjoint",
+    "asediff.dynamics.adjoints.BacksolveAdjoint",
+    "asediff.fitting.gradients.reweighting.ReweightedGradient",
+)
+PRETRAINING = family("asediff.fitting.gradients.pretrain.BoltzmannPretraining")
+ENGINE = family(
+    "asediff.engines.torch.TorchEngine",
+    (
+        "asediff.lammps.engine.LammpsEngine",
+        {"equilibration_steps": 5_000, "steps": 50_000, "save_every": 100},
+    ),
+    omit=("units", "workdir"),
+    found=("timestep",),
+    integrator=INTEGRATOR,
+)
+UPDATE = family("asediff.fitting.tables.ibi.SafeUpdate", "asediff.fitting.tables.ibi.VotcaUpdate")
+REGULARIZATION = family(
+    "asediff.fitting.tables.regularization.Smoothness",
+    "asediff.fitting.tables.regularization.TruncatedSVD",
+    "asediff.fitting.tables.regularization.Tikhonov",
+)
+METHOD = family(
+    "asediff.fitting.gradients.diffsim.DiffSim",
+    "asediff.fitting.gradients.reweighting.Reweighting",
+    "asediff.fitting.gradients.relative_entropy.RelativeEntropy",
+    "asediff.fitting.tables.ibi.IBI",
+    "asediff.fitting.tables.newton.IMC",
+    "asediff.fitting.tables.newton.GaussNewton",
+    "asediff.fitting.tables.ihnc.IHNC",
+    omit=("cutoff",),
+    found=("timestep",),
+    gradient=GRADIENT,
+    pretraining=PRETRAINING,
+    engine=ENGINE,
+    update=UPDATE,
+    regularization=REGULARIZATION,
+    integrator=INTEGRATOR,
+)
+LAMMPS = ENGINE.sections[1]
+
+if TYPE_CHECKING:  # classes made at run time; the attributes of their objects are checked by pydantic
+    RadialSettings: TypeAlias = Constructor
+    RepulsionSettings: TypeAlias = Constructor
+    TruncationSettings: TypeAlias = Constructor
+    ObservableSettings: TypeAlias = Constructor
+    LossSettings: TypeAlias = Constructor
+    MethodSettings: TypeAlias = Constructor
+    ValidationSettings: TypeAlias = Constructor
+    IntegratorSettings: TypeAlias = Constructor
+else:
+    RadialSettings, TruncationSettings, LossSettings = RADIAL.type, TRUNCATION.type, LOSS.type
+    ObservableSettings, MethodSettings, RepulsionSettings = OBSERVABLE.type, METHOD.type, REPULSION.type
+    ValidationSettings = choice(ENGINE.sections, "lammps")
+    IntegratorSettings = INTEGRATOR.type

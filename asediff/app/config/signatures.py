@@ -7,16 +7,19 @@ is found in a fraction of one this way.
 from __future__ import annotations
 
 import ast
-import inspect
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from asediff.checks.described import Doc
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED: Any = ...
+PAIR = Annotated[list[str], Field(min_length=2, max_length=2)]
 _TYPES: dict[str, Any] = {"bool": bool, "float": float, "int": int, "str": str}
 
 
@@ -26,13 +29,25 @@ class Argument:
 
     Attributes:
         name: of the argument.
-        annotation: its type, as source.
+        annotation: its type, as source, without the words about it.
         given: its default, as source; None where it has to be given.
+        doc: the words about it; None where there are none.
     """
 
     name: str
     annotation: ast.expr
     given: ast.expr | None
+    doc: Doc | None = None
+
+    @classmethod
+    def read(cls, name: str, annotation: ast.expr, given: ast.expr | None) -> Argument:
+        """From an annotation that may be `Annotated[type, Doc("...", unit="...")]`."""
+        match annotation:
+            case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[kind, ast.Call() as call])):
+                words = (ast.literal_eval(word) for word in call.args)
+                named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+                return cls(name, kind, given, Doc(*words, **named))
+        return cls(name, annotation, given)
 
     @property
     def type(self) -> Any:
@@ -45,12 +60,23 @@ class Argument:
 
     @property
     def default(self) -> Any:
-        """Its default; `REQUIRED` where it has none.
+        """Its default, sequences as lists; `REQUIRED` where it has none.
 
         Raises:
             ValueError: the default is made by code.
         """
-        return REQUIRED if self.given is None else ast.literal_eval(self.given)
+        default = REQUIRED if self.given is None else ast.literal_eval(self.given)
+        return list(default) if isinstance(default, tuple) else default
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be None."""
+        return ast.unparse(self.annotation).endswith("| None")
+
+    @property
+    def absent(self) -> bool:
+        """Whether it is None by default."""
+        return self.given is not None and ast.unparse(self.given) == "None"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +85,12 @@ class Signature:
 
     Attributes:
         arguments: in order.
-        texts: descriptions in the `Args` section of its docstring, inherited ones included, by argument name.
+        kind: the class' own, by which configurations choose it.
         summary: first paragraph of its docstring.
     """
 
     arguments: tuple[Argument, ...]
-    texts: dict[str, str]
+    kind: str
     summary: str
 
 
@@ -83,14 +109,15 @@ def signature(path: str) -> Signature:
         raise ValueError(f"path: {path} is no class of asediff; give the module in which it is defined")
     module, own = lineage[0]
     fields: dict[str, Argument] = {}
-    texts: dict[str, str] = {}
+    kind = ""
     for home, cls in reversed(lineage):
-        texts |= _texts(ast.get_docstring(cls) or "")
+        kind = _kind(cls) or kind
         if _is_dataclass(cls):
-            fields |= {a.name: a for a in _fields(home, cls)}
+            # another default of an inherited argument does not take the words about it away
+            fields |= {a.name: replace(a, doc=a.doc or fields.get(a.name, a).doc) for a in _fields(home, cls)}
     if not _is_dataclass(own):
         fields = {a.name: a for a in _init(module, own)}
-    return Signature(tuple(fields.values()), texts, (ast.get_docstring(own) or "").split("\n\n")[0])
+    return Signature(tuple(fields.values()), kind, (ast.get_docstring(own) or "").split("\n\n")[0])
 
 
 @lru_cache(maxsize=64)
@@ -111,6 +138,13 @@ def _lineage(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
                     yield from _lineage(module, base.id)
 
 
+def _kind(cls: ast.ClassDef) -> str:
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "kind" and node.value is not None:
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
 def _is_dataclass(cls: ast.ClassDef) -> bool:
     return any(ast.unparse(decorator).startswith("dataclass") for decorator in cls.decorator_list)
 
@@ -129,7 +163,7 @@ def _fields(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         if not ast.unparse(node.annotation).startswith("ClassVar"):
-            yield Argument(node.target.id, node.annotation, _value(module, node.value))
+            yield Argument.read(node.target.id, node.annotation, _value(module, node.value))
 
 
 def _init(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
@@ -139,7 +173,7 @@ def _init(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
             defaults = [*[None] * (len(known.args) - len(known.defaults)), *known.defaults, *known.kw_defaults]
             for argument, default in zip([*known.args, *known.kwonlyargs], defaults, strict=True):
                 if argument.annotation is not None:
-                    yield Argument(argument.arg, argument.annotation, _value(module, default))
+                    yield Argument.read(argument.arg, argument.annotation, _value(module, default))
 
 
 def _plain(node: ast.expr) -> Any:
@@ -152,18 +186,8 @@ def _plain(node: ast.expr) -> Any:
             return _plain(left) | _plain(right)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=options):
             return Literal[ast.literal_eval(options)]
+        case ast.Subscript() if ast.unparse(node) == "tuple[str, str]":
+            return PAIR
         case ast.Subscript(value=ast.Name(id="Sequence" | "tuple" | "list"), slice=items):
             return list[_plain(items.elts[0] if isinstance(items, ast.Tuple) else items)]  # type: ignore[misc]
     raise TypeError(f"annotation: {ast.unparse(node)} is no plain data; give the section a type for this argument")
-
-
-def _texts(docstring: str) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    section = re.search(r"^ *(?:Args|Attributes):\n((?: +.*\n?|\n)+)", inspect.cleandoc(docstring), re.M)
-    if section is None:
-        return texts
-    for entry in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.M):
-        text = " ".join(entry[2].split()).replace("time unit", "fs (lj: reduced time)")
-        if not text.startswith("see `"):
-            texts[entry[1]] = text
-    return texts

@@ -15,7 +15,7 @@ TABULATING = ("ibi", "imc", "gauss_newton", "ihnc")
 
 def tabulates(config: Config) -> bool:
     """Whether the method makes its tables from the targets."""
-    return config.method.kind in TABULATING  # type: ignore[attr-defined]
+    return config.method.kind in TABULATING
 
 
 def state_tables(config: Config, data: dict[str, Any]) -> None:
@@ -34,10 +34,16 @@ def state_tables(config: Config, data: dict[str, Any]) -> None:
     for k, point in enumerate(data["state_points"]):
         for j, target in enumerate(point["targets"]):
             path = f"state_points[{k}].targets[{j}]"
+            observable, kind = target["observable"], config.method.kind
+            if observable["kind"] != "rdf":
+                raise ConfigError(
+                    f"{path}.observable: {observable['kind']} is no g(r), which {kind} makes tables from; give rdf, "
+                    "or use diffsim"
+                )
             with at(f"{path}.pair"):
-                name = "all" if target["pair"] is None else pair_name(*target["pair"])
-            with at(f"{path}.rdf"):
-                first, last, n_rows = _rows(target["rdf"], cutoff)
+                name = "all" if observable["pair"] is None else pair_name(*observable["pair"])
+            with at(f"{path}.observable"):
+                first, last, n_rows = _rows(observable, cutoff)
             rows.setdefault(name, {"kind": "tabulated", "r_min": first, "n_knots": n_rows})
             potential["cutoff"] = last
     used = PotentialSettings().model_dump() | {
@@ -50,9 +56,9 @@ def state_tables(config: Config, data: dict[str, Any]) -> None:
     for name in sorted(config.potential.model_fields_set - {"cutoff"}):
         given = config.potential.model_dump()[name]
         if given is not None and given != used[name]:
-            kind = config.method.kind  # type: ignore[attr-defined]
             raise ConfigError(
-                f"potential.{name}: {kind} makes tables from the targets, and does not use it; leave it out"
+                f"potential.{name}: {config.method.kind} makes tables from the targets, and does not use it; "
+                "leave it out"
             )
     data["potential"] = used
 

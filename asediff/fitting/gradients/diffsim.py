@@ -6,11 +6,12 @@ import copy
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
 from asediff.dynamics.integrators import Integrator, chosen_integrator
 from asediff.fitting.api import FitJob, Method, trainable
@@ -34,52 +35,59 @@ class DiffSim(Method):
 
     Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
     targets, and takes an Adam step along the gradient. All state points (and `replicas` of each) run in one batch.
-
-    Args:
-        timestep: time unit; may be left out beside an `integrator`.
-        epochs: number of updates.
-        steps: MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic.
-        save_every: steps between the frames that enter the loss.
-        replicas: independent copies of every state point; the gradient noise falls with their number.
-        tdamp: relaxation time of the Nosé-Hoover chain, time unit; default 100 timesteps.
-        learning_rate: of Adam.
-        warmup: epochs over which the learning rate rises linearly to its value; Adam's first steps have full length
-            whatever the gradient, and would undo the pre-training.
-        patience: epochs without improvement before the learning rate is halved.
-        threshold: relative improvement of the smoothed loss that counts as one.
-        min_learning_rate: the fit ends when the rate falls below it.
-        clip: largest norm of the gradient over all parameters; larger ones are scaled down.
-        averaging: the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, which
-            takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the last ones alone.
-        equilibration_steps: steps without gradient before the first epoch.
-        gradient: the adjoint that differentiates through the steps, or `ReweightedGradient()`. The default keeps every
-            state of an epoch, which is fastest; `ReversibleAdjoint()` keeps none.
-        pressure_weight: of [(P - P*)/ρkT]² at the state points that have a pressure.
-        pretraining: start from Boltzmann inversion; None starts from the potential as it is.
-        checkpoint_every: epochs between checkpoints.
-        integrator: moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a
-            temperature, which the state points say. Constant energy (`VelocityVerlet`) starts from thermal velocities.
     """
 
-    timestep: float = None  # type: ignore[assignment]
-    epochs: int = 500
-    steps: int = 120
-    save_every: int = 5
-    replicas: int = 1
-    tdamp: float | None = None
-    learning_rate: float = 2e-3
-    warmup: int = 25
-    patience: int = 50
-    threshold: float = 1e-3
-    min_learning_rate: float = 1e-5
-    clip: float = 1.0
-    averaging: float = 8.0
-    equilibration_steps: int = 2000
-    gradient: Adjoint | ReweightedGradient = field(default_factory=lambda: CheckpointAdjoint(every=1))
-    pressure_weight: float = 0.1
-    pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
-    checkpoint_every: int = 10
-    integrator: Integrator | None = None
+    kind: ClassVar[str] = "diffsim"
+    timestep: Annotated[float, Doc("length of a step; may be left out beside an `integrator`", unit="time")] = None  # type: ignore[assignment]
+    epochs: Annotated[int, Doc("number of updates")] = 500
+    steps: Annotated[int, Doc("MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic")] = 120
+    save_every: Annotated[int, Doc("steps between the frames that enter the loss")] = 5
+    replicas: Annotated[
+        int, Doc("independent copies of every state point; the gradient noise falls with their number")
+    ] = 1
+    tdamp: Annotated[
+        float | None, Doc("relaxation time of the Nosé-Hoover chain; default 100 timesteps", unit="time")
+    ] = None
+    learning_rate: Annotated[float, Doc("of Adam")] = 2e-3
+    warmup: Annotated[
+        int,
+        Doc(
+            "epochs over which the learning rate rises linearly to its value; Adam's first steps have full "
+            "length whatever the gradient, and would undo the pre-training"
+        ),
+    ] = 25
+    patience: Annotated[int, Doc("epochs without improvement before the learning rate is halved")] = 50
+    threshold: Annotated[float, Doc("relative improvement of the smoothed loss that counts as one")] = 1e-3
+    min_learning_rate: Annotated[float, Doc("the fit ends when the rate falls below it")] = 1e-5
+    clip: Annotated[float, Doc("largest norm of the gradient over all parameters; larger ones are scaled down")] = 1.0
+    averaging: Annotated[
+        float,
+        Doc(
+            "the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, "
+            "which takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the "
+            "last ones alone"
+        ),
+    ] = 8.0
+    equilibration_steps: Annotated[int, Doc("steps without gradient before the first epoch")] = 2000
+    gradient: Annotated[
+        Adjoint | ReweightedGradient,
+        Doc(
+            "the adjoint that differentiates through the steps, or `ReweightedGradient()`. The default keeps "
+            "every state of an epoch, which is fastest; `ReversibleAdjoint()` keeps none"
+        ),
+    ] = field(default_factory=lambda: CheckpointAdjoint(every=1))
+    pressure_weight: Annotated[float, Doc("of [(P - P*)/ρkT]² at the state points that have a pressure")] = 0.1
+    pretraining: Annotated[
+        BoltzmannPretraining | None, Doc("start from Boltzmann inversion; None starts from the potential as it is")
+    ] = field(default_factory=BoltzmannPretraining)
+    checkpoint_every: Annotated[int, Doc("epochs between checkpoints")] = 10
+    integrator: Annotated[
+        Integrator | None,
+        Doc(
+            "moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a "
+            "temperature, which the state points say"
+        ),
+    ] = None
     reads_pairs = False
 
     def __post_init__(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 
+from asediff.checks.described import Doc
 from asediff.potentials.base import Potential
 from asediff.potentials.pair import check_pairwise
 from asediff.targets.target import StatePoint
@@ -19,16 +21,12 @@ class BoltzmannPretraining:
     Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight. Other
     targets than g(r) say nothing about -kT ln g: without one, or for a potential that is more than its pair
     functions, the fit starts from the potential as it is.
-
-    Args:
-        steps: Adam steps.
-        learning_rate: of Adam, halved twice on the way.
-        g_floor: smallest g(r) that counts.
     """
 
-    steps: int = 1000
-    learning_rate: float = 2e-3
-    g_floor: float = 0.02
+    kind: ClassVar[str] = "boltzmann"
+    steps: Annotated[int, Doc("Adam steps")] = 1000
+    learning_rate: Annotated[float, Doc("of Adam, halved twice on the way")] = 2e-3
+    g_floor: Annotated[float, Doc("smallest g(r) that counts")] = 0.02
 
     def start(self, potential: Potential, state_points: Sequence[StatePoint]) -> str:
         """Train the potential in place where there is a g(r); returns a remark for the notes of the fit.

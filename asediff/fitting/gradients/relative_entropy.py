@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class RelativeEntropy(ReweightedMethod):
             place, which is exact for RDFs of width 0 with fine bins.
     """
 
+    kind: ClassVar[str] = "relative_entropy"
     expansion: Expansion = field(default_factory=lambda: LinearResponse(prior_frames_per_row=0.0))
     frames: tuple[Trajectory, ...] | None = None
     cautious = False

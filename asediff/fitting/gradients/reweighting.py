@@ -14,11 +14,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method, trainable
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
@@ -135,29 +136,27 @@ class LinearResponse(Expansion):
 
 @dataclass(frozen=True)
 class ReweightedMethod(Method, ABC):
-    """What `Reweighting` and `RelativeEntropy` share; use one of these.
+    """What `Reweighting` and `RelativeEntropy` share; use one of these."""
 
-    Args:
-        engine: samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff.
-        iterations: number of MD runs per state point.
-        inner_steps: largest number of Adam steps per run; `ExactWeights` may end them earlier.
-        learning_rate: of Adam at the first step after each run; it falls to 2 % of that as a cosine.
-        expansion: `LinearResponse()`, which reaches far with each run, or `ExactWeights()`.
-        pretraining: start from Boltzmann inversion; None starts from the potential as it is.
-        stop_within_noise: end when all targets are met within the error bars of the runs.
-        bins: of the fine pair histograms between 0 and the cutoff.
-        growth: each run is this many times longer than the one before, with `engine.steps` their mean.
-    """
-
-    engine: Engine
-    iterations: int = 10
-    inner_steps: int = 400
-    learning_rate: float = 2e-3
-    expansion: Expansion = field(default_factory=LinearResponse)
-    pretraining: BoltzmannPretraining | None = field(default_factory=BoltzmannPretraining)
-    stop_within_noise: bool = False
-    bins: int = 400
-    growth: float = 2.0
+    engine: Annotated[
+        Engine, Doc("samples the potential; `LammpsEngine` makes production runs and leaves the gradient to asediff")
+    ]
+    iterations: Annotated[int, Doc("number of MD runs per state point")] = 10
+    inner_steps: Annotated[int, Doc("largest number of Adam steps per run; `ExactWeights` may end them earlier")] = 400
+    learning_rate: Annotated[
+        float, Doc("of Adam at the first step after each run; it falls to 2 % of that as a cosine")
+    ] = 2e-3
+    expansion: Annotated[Expansion, Doc("`LinearResponse()`, which reaches far with each run, or `ExactWeights()`")] = (
+        field(default_factory=LinearResponse)
+    )
+    pretraining: Annotated[
+        BoltzmannPretraining | None, Doc("start from Boltzmann inversion; None starts from the potential as it is")
+    ] = field(default_factory=BoltzmannPretraining)
+    stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
+    bins: Annotated[int, Doc("of the fine pair histograms between 0 and the cutoff")] = 400
+    growth: Annotated[
+        float, Doc("each run is this many times longer than the one before, with `engine.steps` their mean")
+    ] = 2.0
     cautious: ClassVar[bool]
     """Whether D tells that a step was bad; see `Iterations`."""
 
@@ -262,14 +261,13 @@ class Reweighting(ReweightedMethod):
 
     Minimises Σ_s w_s Σ_t weight x loss(<A_t>), plus pressure_weight [(P - P*)/ρkT]² where a state point has a pressure.
     See `ReweightedMethod` for the other arguments.
-
-    Args:
-        pressure_weight: of the pressure terms.
-        damp_noise: move the parameters only by the share of the loss that is no noise of the runs (at least 0.2).
     """
 
-    pressure_weight: float = 0.1
-    damp_noise: bool = True
+    kind: ClassVar[str] = "reweighting"
+    pressure_weight: Annotated[float, Doc("of the pressure terms")] = 0.1
+    damp_noise: Annotated[
+        bool, Doc("move the parameters only by the share of the loss that is no noise of the runs (at least 0.2)")
+    ] = True
     cautious = True
     reads_pairs = False
 
@@ -326,6 +324,8 @@ class ReweightedGradient:
 
     No chaos, so `DiffSim(steps=...)` may be long (thousands; the covariance needs many frames). Static observables.
     """
+
+    kind: ClassVar[str] = "reweighted"
 
     def loss(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from asediff.checks.described import Doc
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.iterations import Iterations
@@ -58,6 +60,8 @@ class VotcaUpdate(UpdateRule):
     the few pairs of the innermost bin move the whole core: `SafeUpdate` avoids that. One state point only.
     """
 
+    kind: ClassVar[str] = "votca"
+
     def start(self, pair: PairTargets) -> FloatArray:
         """See `operators.initial_potential`."""
         self._check(pair)
@@ -83,24 +87,23 @@ class VotcaUpdate(UpdateRule):
 
 @dataclass(frozen=True)
 class SafeUpdate(UpdateRule):
-    """du = Σ_s w_s α(r) kT_s ln(g_s/g_s*), for any number of state points, robust against empty bins.
+    """du = Σ_s w_s α(r) kT_s ln(g_s/g_s*), for any number of state points, robust against empty bins."""
 
-    Args:
-        step_size: factor of du.
-        g_floor: g(r) below it is not believed: it enters the logarithm as the floor, and rows where neither curve
-            exceeds it belong to the core.
-        max_change: largest |du| of one iteration, kT.
-        smoothing: passes of the (1/4, 1/2, 1/4) filter over du.
-        taper: let the step fall linearly to zero at the cutoff, as in multistate IBI.
-        core: continued anew in each iteration from the first sampled row.
-    """
-
-    step_size: float = 1.0
-    g_floor: float = 0.02
-    max_change: float = 1.0
-    smoothing: int = 1
-    taper: bool = False
-    core: Core = field(default_factory=PowerCore)
+    kind: ClassVar[str] = "safe"
+    step_size: Annotated[float, Doc("factor of du")] = 1.0
+    g_floor: Annotated[
+        float,
+        Doc(
+            "g(r) below it is not believed: it enters the logarithm as the floor, and rows where neither "
+            "curve exceeds it belong to the core"
+        ),
+    ] = 0.02
+    max_change: Annotated[float, Doc("largest |du| of one iteration, kT")] = 1.0
+    smoothing: Annotated[int, Doc("passes of the (1/4, 1/2, 1/4) filter over du")] = 1
+    taper: Annotated[bool, Doc("let the step fall linearly to zero at the cutoff, as in multistate IBI")] = False
+    core: Annotated[Core, Doc("continued anew in each iteration from the first sampled row")] = field(
+        default_factory=PowerCore
+    )
 
     def __post_init__(self) -> None:
         for name in ("step_size", "g_floor", "max_change"):
@@ -134,26 +137,31 @@ class IBI(Method):
     """Iterative Boltzmann inversion of tables whose rows are the bins of the target g(r).
 
     Starts from the Boltzmann inversion of the targets, or from the given potential when it is tabulated.
-
-    Args:
-        engine: samples the potential in each iteration.
-        iterations: number of updates.
-        update: `SafeUpdate()`, or `VotcaUpdate()` for the rule of VOTCA 2022.1 (use `RDF(..., width=0)` whose bin
-            centres are VOTCA's grid: r_min = min - step/2, r_max = max + step/2).
-        tasks: changes of du before it is added, in this order: `Scale`, `Smooth`, `SplineSmooth`, `Extrapolate`,
-            `SimplePressure`, `VirialPressure`.
-        do_potential: pair name -> repeating pattern of 1 and 0: iterations in which its table is updated.
-        cutoff: of the potential, length; default the last bin centre.
-        stop_within_noise: end when all targets are met within the error bars of the runs.
     """
 
-    engine: Engine
-    iterations: int = 10
-    update: UpdateRule = field(default_factory=SafeUpdate)
-    tasks: tuple[Task, ...] = ()
-    do_potential: Mapping[str, Sequence[int]] | None = None
-    cutoff: float | None = None
-    stop_within_noise: bool = False
+    kind: ClassVar[str] = "ibi"
+    engine: Annotated[Engine, Doc("samples the potential in each iteration")]
+    iterations: Annotated[int, Doc("number of updates")] = 10
+    update: Annotated[
+        UpdateRule,
+        Doc(
+            "`SafeUpdate()`, or `VotcaUpdate()` for the rule of VOTCA 2022.1 (use `RDF(..., width=0)` whose "
+            "bin centres are VOTCA's grid: r_min = min - step/2, r_max = max + step/2)"
+        ),
+    ] = field(default_factory=SafeUpdate)
+    tasks: Annotated[
+        tuple[Task, ...],
+        Doc(
+            "changes of du before it is added, in this order: `Scale`, `Smooth`, `SplineSmooth`, "
+            "`Extrapolate`, `SimplePressure`, `VirialPressure`"
+        ),
+    ] = ()
+    do_potential: Annotated[
+        Mapping[str, Sequence[int]] | None,
+        Doc("pair name -> repeating pattern of 1 and 0: iterations in which its table is updated"),
+    ] = None
+    cutoff: Annotated[float | None, Doc("of the potential; default the last bin centre", unit="length")] = None
+    stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
 
     def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""

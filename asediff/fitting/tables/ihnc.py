@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from asediff.fitting.tables.newton import GaussNewton
 
@@ -17,5 +18,6 @@ class IHNC(GaussNewton):
     should reach well beyond the cutoff. A wanted pressure is a constraint, whose response is measured.
     """
 
+    kind: ClassVar[str] = "ihnc"
     prior_frames_per_row: float = math.inf
     growth: float = 2.0

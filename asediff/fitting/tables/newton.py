@@ -16,12 +16,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asediff.checks.described import Doc
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
@@ -95,42 +97,50 @@ class NewtonProblem:
 
 @dataclass(frozen=True)
 class NewtonMethod(Method):
-    """What IMC and Gauss-Newton share; use one of these.
+    """What IMC and Gauss-Newton share; use one of these."""
 
-    Args:
-        engine: samples the potential in each iteration.
-        iterations: number of updates.
-        regularization: of the linear problem.
-        step_size: factor of the solution.
-        trust_radius: the change is scaled down so that |du| min(1, g) exceeds this many kT in no row: the core may move
-            further than the shells of the liquid, but not by more than four times as much.
-        g_floor: rows where neither the target nor the run exceeds it belong to the core.
-        core: continued anew in each iteration from the first sampled row.
-        damp_noise: shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): full
-            steps far from the targets, averaging over runs close to them.
-        cross_terms: let g(r) of one pair of species change the potential of another; without, every pair stands alone.
-        cutoff: of the potential, length; default the last bin centre.
-        stop_within_noise: end when all targets are met within the error bars of the runs.
-        growth: each run is this many times longer than the one before, with `engine.steps` their mean: steps far from
-            the targets need no long runs.
-        prior_frames_per_row: the response measured in a run is averaged with that of the hypernetted-chain closure,
-            which has no noise, as if the latter came from so many independent frames for each row; 0 leaves it out.
-            State points that lack the target of a pair do without.
-    """
-
-    engine: Engine
-    iterations: int = 5
-    regularization: Regularization = field(default_factory=Smoothness)
-    step_size: float = 1.0
-    trust_radius: float = 0.5
-    g_floor: float = 0.02
-    core: Core = field(default_factory=PowerCore)
-    damp_noise: bool = True
-    cross_terms: bool = True
-    cutoff: float | None = None
-    stop_within_noise: bool = False
-    growth: float = 2.0
-    prior_frames_per_row: float = 4.0
+    engine: Annotated[Engine, Doc("samples the potential in each iteration")]
+    iterations: Annotated[int, Doc("number of updates")] = 5
+    regularization: Annotated[Regularization, Doc("of the linear problem")] = field(default_factory=Smoothness)
+    step_size: Annotated[float, Doc("factor of the solution")] = 1.0
+    trust_radius: Annotated[
+        float,
+        Doc(
+            "the change is scaled down so that |du| min(1, g) exceeds this many kT in no row: the core may "
+            "move further than the shells of the liquid, but not by more than four times as much"
+        ),
+    ] = 0.5
+    g_floor: Annotated[float, Doc("rows where neither the target nor the run exceeds it belong to the core")] = 0.02
+    core: Annotated[Core, Doc("continued anew in each iteration from the first sampled row")] = field(
+        default_factory=PowerCore
+    )
+    damp_noise: Annotated[
+        bool,
+        Doc(
+            "shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): "
+            "full steps far from the targets, averaging over runs close to them"
+        ),
+    ] = True
+    cross_terms: Annotated[
+        bool, Doc("let g(r) of one pair of species change the potential of another; without, every pair stands alone")
+    ] = True
+    cutoff: Annotated[float | None, Doc("of the potential; default the last bin centre", unit="length")] = None
+    stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
+    growth: Annotated[
+        float,
+        Doc(
+            "each run is this many times longer than the one before, with `engine.steps` their mean: steps "
+            "far from the targets need no long runs"
+        ),
+    ] = 2.0
+    prior_frames_per_row: Annotated[
+        float,
+        Doc(
+            "the response measured in a run is averaged with that of the hypernetted-chain closure, which has"
+            " no noise, as if the latter came from so many independent frames for each row; 0 leaves it out. "
+            "State points that lack the target of a pair do without"
+        ),
+    ] = 4.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "step_size", "trust_radius", "g_floor"):
@@ -267,12 +277,10 @@ class IMC(NewtonMethod):
 
     Bins beyond the cutoff, which no row stands for, enter as Σ (n - n*)²/(2 n_ideal), their Poisson likelihood, beside
     the relative entropy. See `NewtonMethod` for the other arguments.
-
-    Args:
-        beyond_cutoff: let the bins beyond the cutoff count.
     """
 
-    beyond_cutoff: bool = True
+    kind: ClassVar[str] = "imc"
+    beyond_cutoff: Annotated[bool, Doc("let the bins beyond the cutoff count")] = True
 
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """See `NewtonMethod.equations`."""
@@ -308,16 +316,18 @@ class IMC(NewtonMethod):
 class GaussNewton(NewtonMethod):
     """Weighted least squares in g(r), linearised with J = dg/du; several state points, pressure constraint.
 
-    Args:
-        error_floor: smallest standard error of g(r) that is believed.
-        secant: correct J by how g(r) changed in the steps before (Broyden's update): the closure is poor in dense
-            liquids, and a measured J is noisy.
-
     See `NewtonMethod` for the other arguments. Like the bins within, those beyond the cutoff count.
     """
 
-    error_floor: float = 0.02
-    secant: bool = True
+    kind: ClassVar[str] = "gauss_newton"
+    error_floor: Annotated[float, Doc("smallest standard error of g(r) that is believed")] = 0.02
+    secant: Annotated[
+        bool,
+        Doc(
+            "correct J by how g(r) changed in the steps before (Broyden's update): the closure is poor in "
+            "dense liquids, and a measured J is noisy"
+        ),
+    ] = True
 
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
         """See `NewtonMethod.equations`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from asediff.checks.described import Doc
 from asediff.fitting.tables.tabulated import FloatArray
 
 
@@ -30,7 +32,8 @@ class Regularization(ABC):
 class Tikhonov(Regularization):
     """Add strength x mean(diag H) to the diagonal of H."""
 
-    strength: float = 1e-2
+    kind: ClassVar[str] = "tikhonov"
+    strength: Annotated[float, Doc("of the term")] = 1e-2
 
     def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`."""
@@ -42,7 +45,8 @@ class Tikhonov(Regularization):
 class TruncatedSVD(Regularization):
     """Leave out the directions whose singular value is below `fraction` of the largest."""
 
-    fraction: float = 1e-3
+    kind: ClassVar[str] = "truncated_svd"
+    fraction: Annotated[float, Doc("of the largest singular value")] = 1e-3
 
     def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`."""
@@ -54,17 +58,14 @@ class TruncatedSVD(Regularization):
 
 @dataclass(frozen=True)
 class Smoothness(Regularization):
-    """Penalty on the curvature of the change, strength x mean(diag H) x ℓ⁴ (x'')², beside a small Tikhonov term.
+    """Penalty on the curvature of the change, strength x mean(diag H) x ℓ⁴ (x'')², beside a small Tikhonov term."""
 
-    Args:
-        strength: of the penalty.
-        length: ℓ, as a fraction of the cutoff: changes that bend over shorter distances are suppressed.
-        ridge: strength of the Tikhonov term.
-    """
-
-    strength: float = 3e-3
-    length: float = 0.05
-    ridge: float = 1e-3
+    kind: ClassVar[str] = "smoothness"
+    strength: Annotated[float, Doc("of the penalty")] = 3e-3
+    length: Annotated[
+        float, Doc("ℓ, as a fraction of the cutoff: changes that bend over shorter distances are suppressed")
+    ] = 0.05
+    ridge: Annotated[float, Doc("strength of the Tikhonov term")] = 1e-3
 
     def solve(self, matrix: FloatArray, right: FloatArray, blocks: Sequence[slice], step: float) -> FloatArray:
         """See `Regularization.solve`; the last row of each block is followed by the zero at the cutoff."""
