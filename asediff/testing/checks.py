@@ -12,6 +12,7 @@ from torch import Tensor
 from asediff.neighbors import NeighborList
 from asediff.potentials.base import Potential
 from asediff.system import System
+from asediff.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ def _isolation_error(
         cell=far * torch.eye(3, dtype=torch.float64)[None],
         pbc=torch.ones(1, 3, dtype=torch.bool),
         system_idx=torch.zeros(2, dtype=torch.int64),
+        topology=None if system.topology is None else Topology(),
     )
     along = torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64) / 3.0 * potential.cutoff
     results = [
