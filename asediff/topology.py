@@ -232,6 +232,11 @@ class Topology:
 
     # ---------------------------------------------------------------- use
 
+    @property
+    def partial(self) -> Tensor:
+        """`(n_exclusions,)` bool, pairs that interact in part: of a weight that is neither 0 nor 1."""
+        return (self.weights > 0.0) & (self.weights < 1.0)
+
     def rows(self, n_atoms: int) -> Exclusions | None:
         """The exclusions of each atom, both ways, for the kernels; None where every pair interacts in full."""
         acts = self.weights < 1.0

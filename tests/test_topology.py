@@ -9,10 +9,22 @@ from ase.io import read, write
 from ase.md.verlet import VelocityVerlet as AseVerlet
 from bead_chain import HarmonicBonds, chains, pairs
 
-from asediff import AsediffCalculator, CheckpointAdjoint, NoseHooverChain, Pressure, ReversibleAdjoint, VelocityVerlet
+from asediff import (
+    RDF,
+    AsediffCalculator,
+    CheckpointAdjoint,
+    NoseHooverChain,
+    Pressure,
+    ReversibleAdjoint,
+    VelocityVerlet,
+)
+from asediff.fitting.statistics.histograms import count_pairs
 from asediff.kernels.arrays import Exclusions
+from asediff.kernels.reference import rdf as reference_rdf
+from asediff.kernels.reference import torch_rdf
 from asediff.kernels.reference.pair import pair_forces, pair_vjp
 from asediff.neighbors import NeighborList, nearest_vectors
+from asediff.potentials import LennardJones, PairPotential
 from asediff.simulate import simulate
 from asediff.system import System
 from asediff.testing import check_potential
@@ -316,7 +328,7 @@ def test_gradients_through_a_chain_equal_central_differences(adjoint, integrator
 
     gradients = torch.autograd.grad(loss(), list(parameters.values()))
     for parameter, gradient in zip(parameters.values(), gradients, strict=True):
-        h = 1e-3 * float(parameter)
+        h = 1e-3 * float(parameter.detach())
         ends = []
         for shift in (-2 * h, -h, h, 2 * h):
             with torch.no_grad():
@@ -342,3 +354,57 @@ def test_the_calculator_reads_the_topology_and_sees_it_change():
     before = atoms.get_potential_energy()
     system.replace(topology=Topology.from_bonds(system.topology.bonds, exclude=0)).topology.put_into(atoms)
     assert atoms.get_potential_energy() != pytest.approx(before, rel=1e-3)
+
+
+# ---------------------------------------------------------------- what counts pairs
+
+
+def test_rdf_leaves_out_excluded_pairs_and_counts_weighted_ones_in_full():
+    system = System.concatenate([chains(3, 5), chains(2, 4, seed=1), chains(1, 6).replace(topology=None)])
+    system = system.wrapped()
+    rdf = RDF(2.5, 25, width=0.0)
+    counts = rdf.counts(system)
+    expected = rdf.counts(system.replace(topology=None)).clone()
+    dropped = system.topology.exclusions[system.topology.weights == 0.0]
+    r = nearest_vectors(system, *dropped.unbind(1)).norm(dim=1)
+    for pair, distance in zip(dropped.tolist(), r.tolist(), strict=True):
+        if distance < 2.5:
+            expected[0, int(system.system_idx[pair[0]]), int(distance / 0.1)] -= 1
+    assert torch.equal(counts, expected)
+    torch.testing.assert_close(rdf.from_counts(counts[0], system), rdf(system), rtol=1e-12, atol=0.0)
+
+
+def test_smeared_counts_of_the_references_agree():
+    system = System.concatenate([chains(3, 5), chains(3, 5, seed=1), chains(2, 4)])
+    frames = torch.stack([system.positions, system.positions.flip(0).roll(1, 0)])
+    types = torch.arange(system.n_atoms) % 2
+    channels = torch.tensor([[0, 1], [1, -1]])
+    grid = RDF(2.5, 25).grid
+    found = []
+    for kernels in (torch_rdf, reference_rdf):
+        x = frames.clone().requires_grad_()
+        counts = kernels.smeared_counts(x, system.cell, system.offsets, types, channels, grid, system.exclusions())
+        (gradient,) = torch.autograd.grad(
+            (counts * torch.sin(torch.arange(counts.numel())).reshape(counts.shape)).sum(), x
+        )
+        found.append((counts.detach(), gradient))
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-9, atol=1e-9 * float(exact.abs().max()))
+
+
+def test_histograms_for_reweighting_count_pairs_by_their_weights():
+    """With narrow bins their energies are those of the frames, for each species pair."""
+    system = chains(8, 5, weight_14=0.25)
+    numbers = torch.where(torch.arange(system.n_atoms) % 3 == 0, 36, 18)
+    system = system.replace(numbers=numbers)
+    radials = {("Ar", "Ar"): LennardJones(0.4, 0.9), ("Ar", "Kr"): LennardJones(), ("Kr", "Kr"): LennardJones(0.7, 1.1)}
+    potential = PairPotential(radials, 2.5).requires_grad_(False)
+    run = simulate(system, potential, VelocityVerlet(0.001), 4, save_every=2)
+    bins = 100_000
+    counts = count_pairs(run, potential, bins)
+    r = 2.5 / bins * (torch.arange(bins).double() + 0.5)
+    energies = sum(
+        n @ potential.function(r, name) for n, name in zip(counts.unbind(1), potential.pair_names(), strict=True)
+    )
+    torch.testing.assert_close(energies, run.potential_energy[:, 0], rtol=1e-5, atol=1e-6)
+    assert float(energies.abs().min()) > 0.1
