@@ -226,18 +226,20 @@ def nearest_vectors(system: System, first: Tensor, second: Tensor) -> Tensor:
     return between - (images[:, None] @ system.cell[owner])[:, 0]
 
 
-def check_box(cell: Tensor, pbc: Tensor, cutoff: float) -> None:
-    """Refuse cells in which an atom could meet two images of another one within the cutoff.
+def check_box(cell: Tensor, pbc: Tensor, cutoff: float | None) -> None:
+    """Refuse cells in which an atom could meet two images of another one within the cutoff, for what sees but one.
 
     Args:
         cell: `(n_systems, 3, 3)`, length; rows are the lattice vectors.
         pbc: `(n_systems, 3)` bool.
-        cutoff: Largest distance at which atoms interact, length.
+        cutoff: Largest distance at which atoms interact, length; None, if they do not, fits any cell.
 
     Raises:
         ValueError: If the distance between the lattice planes (volume / face area) along a periodic direction
             is shorter than twice the cutoff.
     """
+    if cutoff is None:
+        return
     heights = periodic_heights(cell, pbc)
     short = heights < 2.0 * cutoff * (1.0 - 1e-12)
     if bool(short.any()):
