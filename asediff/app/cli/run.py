@@ -64,13 +64,11 @@ def handle(options: argparse.Namespace) -> int:
     from ase.io import write
 
     from asediff.dynamics.integrators import Langevin, NoseHooverChain
-    from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.simulate import simulate
 
     potential = load_potential(options.potential)
     _, system = structure(options.structure)
-    check_box(system.cell, system.pbc, potential.cutoff)
     what = f"{n_frames} frames of {system.n_atoms} atoms"
     check_memory("--steps", frames_memory(system.n_atoms, n_frames), what, "lower it, or raise --save-every")
     timestep = options.timestep * time_unit(options.units)
