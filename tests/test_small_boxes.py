@@ -6,8 +6,21 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from asediff import RDF, AsediffCalculator, LennardJones, NoseHooverChain, PairPotential, Pressure, VelocityVerlet
+from asediff import (
+    RDF,
+    AsediffCalculator,
+    DiffSim,
+    LennardJones,
+    NoseHooverChain,
+    PairPotential,
+    Pressure,
+    StatePoint,
+    Target,
+    VelocityVerlet,
+    fit,
+)
 from asediff.dynamics.adjoints import CheckpointAdjoint
+from asediff.fitting.api import Method
 from asediff.simulate import simulate
 from asediff.system import System
 
@@ -85,4 +98,21 @@ def test_a_small_system_of_a_batch_does_not_change_the_others():
 def test_what_needs_one_image_says_so():
     with pytest.raises(ValueError, match=r"r_max=2\.5: more than half the height .* of system 0") as caught:
         RDF(2.5, 50)(System.from_atoms(primitive()))
+    assert "\n" not in str(caught.value)
+
+
+class CountsPairs(Method):
+    def run(self, job):
+        return "at once"
+
+
+def test_a_fit_through_dynamics_takes_a_small_box_and_methods_that_count_pairs_do_not():
+    start = System.from_atoms(primitive(2))
+    rdf = RDF(0.9, 20)
+    point = StatePoint(start, Target(rdf, rdf(start)[0]), kT=0.1)
+    method = DiffSim(timestep=0.002, epochs=2, steps=20, equilibration_steps=10, save_every=10, pretraining=None)
+    result = fit(PairPotential(LennardJones(), 2.5), point, method, validation=None, progress=False)
+    assert len(result.history) == 2
+    with pytest.raises(ValueError, match=r"cell: system 0 is .* high .*, less than twice the cutoff 2\.5") as caught:
+        fit(PairPotential(LennardJones(), 2.5), point, CountsPairs(), validation=None, progress=False)
     assert "\n" not in str(caught.value)

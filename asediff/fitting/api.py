@@ -170,9 +170,10 @@ def fit(
         The potential with its history and the measurements of the independent runs.
 
     Raises:
-        ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff, a
-            missing species or pair, a potential that is more than its pair functions where the method or the validation
-            sees nothing else, a folder that another process uses, a checkpoint that asediff did not write.
+        ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff
+            where the method reads pairs, a missing species or pair, a potential that is more than its pair functions
+            where the method or the validation sees nothing else, a folder that another process uses, a checkpoint that
+            asediff did not write.
         FileError: a checkpoint cannot be written; the one before is as it was.
     """
     opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
@@ -210,7 +211,8 @@ def fit_in(
             check_pairwise(potential, type(reader).__name__)
     start = method.prepare(potential, points)
     for point in points:
-        check_box(point.system.cell, point.system.pbc, start.cutoff)
+        if method.reads_pairs:
+            check_box(point.system.cell, point.system.pbc, start.cutoff)
         start.tabulate(point.system, point.kT)
     job = FitJob(start, points, seed, folder, resume, progress, type(method).__name__)
     stopped = method.run(job)
