@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from asediff.targets.losses import L2, JensenShannon, ShellL2, WeightedL2
     from asediff.targets.measurement import Deviation, Measurement
     from asediff.targets.target import StatePoint, Target
+    from asediff.topology import Topology
     from asediff.trajectory import Trajectory
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "TabulatedRadial",
     "Target",
     "TemperatureDependent",
+    "Topology",
     "TorchEngine",
     "Trajectory",
     "Truncated",
@@ -142,6 +144,7 @@ __getattr__, __dir__ = lazy(
         "asediff.lammps.engine": "LammpsEngine",
         "asediff.lammps.tables": "PairTable read_tables spline_tables write_tables",
         "asediff.targets.target": "StatePoint Target",
+        "asediff.topology": "Topology",
         "asediff.trajectory": "Trajectory",
         "asediff.lammps.verify": "VerifyReport verify_export",
     },

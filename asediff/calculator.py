@@ -20,6 +20,7 @@ from asediff.potentials.io import describe_potential
 from asediff.potentials.pair import PairPotential
 from asediff.potentials.splines import PairSpline
 from asediff.system import System, resolve_kT
+from asediff.topology import Topology, same_in
 
 _NAMES = ("kT", "temperature_K", "skin", "device", "dtype")
 
@@ -118,8 +119,10 @@ class AsediffCalculator(Calculator):
         return super().set(**values)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last calculation; everything if the potential has."""
+        """Return what has changed since the last calculation; everything if the potential or the topology has."""
         if self._fingerprint is not None and not self._fingerprint.fits(self.potential):
+            return list(all_changes)
+        if self.atoms is not None and not same_in(atoms, self.atoms):
             return list(all_changes)
         return super().check_state(atoms, tol=tol)
 
@@ -177,7 +180,10 @@ class AsediffCalculator(Calculator):
         known = self._fingerprint is not None and self._fingerprint.fits(self.potential)
         if self._system is None or not same_atoms or not known:
             still = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-            self._system = System.from_atoms(still, dtype=self._dtype, device=self._device)
+            topology = Topology.from_atoms(atoms)
+            self._system = System.from_atoms(still, dtype=self._dtype, device=self._device).replace(
+                topology=None if topology is None else topology.to(self._device)
+            )
             self._splines = _splines(self.potential, self._system, self._kT)
             self._fingerprint = Fingerprint.of(self.potential)
             self.parameters["potential"] = _described(self.potential)
@@ -237,8 +243,7 @@ def _pair_results(splines: Sequence[PairSpline], system: System, neighbors: Neig
     energies = torch.zeros_like(system.positions[:, 0])
     strain_derivative = torch.zeros_like(system.cell[0])
     for spline in splines:
-        displacement, squared, table = spline.pairs(system, neighbors)
-        u, slope = spline.evaluate(squared, table)
+        displacement, u, slope, _ = spline.weighted_pairs(system, neighbors)
         # With s = |d|^2 the gradient in the second atom's position is 2 u'(s) d, and d -> d (1 + strain) gives
         # dE/d(strain) = sum 2 u'(s) d d^T.
         gradient = 2.0 * slope[:, None] * displacement

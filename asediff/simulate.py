@@ -10,7 +10,6 @@ from asediff.dynamics.fused import FusedFailure, fused_form, fused_run
 from asediff.dynamics.general import InstabilityError, general_run
 from asediff.dynamics.integrators import Integrator
 from asediff.dynamics.steppers import State, Stepper
-from asediff.neighbors import check_box
 from asediff.potentials.base import Potential
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -31,7 +30,8 @@ def simulate(
 
     A pair potential is tabulated once per call and runs in fused kernels, whatever its radial functions cost, as far as
     potential, integrator and adjoint are asediff's own. A subclass that changes the energy or the step, and any other
-    potential, is moved step by step in torch; of a sum, the pair potentials are still evaluated in kernels.
+    potential, is moved step by step in torch; of a sum, the pair potentials are still evaluated in kernels. A box
+    shorter than twice the cutoff, where pairs meet in several images, is left to torch as well.
 
     Args:
         start: systems to start from, or a trajectory to continue (its last state, thermostat and step count).
@@ -49,7 +49,7 @@ def simulate(
         The frames, with potential energy and pressure of each and the state after the last step.
 
     Raises:
-        ValueError: steps or save_every below 1, a box shorter than twice the cutoff, an unknown species.
+        ValueError: steps or save_every below 1, an unknown species.
         InstabilityError: the atoms blew up.
     """
     if steps < 1:
@@ -64,7 +64,6 @@ def simulate(
     system = start.system if isinstance(start, Trajectory) else start
     stepper = integrator.stepper(system, kT)
     state, first_step = _start_state(start, stepper)
-    check_box(system.cell, system.pbc, potential.cutoff)
 
     form = fused_form(system, potential, stepper, state, steps, first_step, adjoint)
     if form is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from asediff.checks.systems import check_layout, check_values
+from asediff.checks.temperature import resolve_kT
+from asediff.kernels.arrays import Exclusions
+from asediff.topology import Topology
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +36,7 @@ class System:
         cell: `(n_systems, 3, 3)`, length; rows are the lattice vectors.
         pbc: `(n_systems, 3)` bool, periodic along each lattice vector.
         system_idx: `(n_atoms,)` int64, the system of each atom: 0 ... n_systems - 1, ascending.
+        topology: bonds, angles, dihedrals and excluded pairs, in the numbers of the atoms here; or None.
     """
 
     positions: Tensor
@@ -41,11 +46,14 @@ class System:
     cell: Tensor
     pbc: Tensor
     system_idx: Tensor
+    topology: Topology | None = None
 
     def __post_init__(self) -> None:
         values = self._values()
         check_layout(values)
         check_values(values, values)
+        if self.topology is not None:
+            self.topology.check(self.system_idx)
 
     # ---------------------------------------------------------------- construction
 
@@ -58,7 +66,7 @@ class System:
     ) -> System:
         """Concatenate one or several `ase.Atoms`, with their masses, momenta, cells and boundary conditions.
 
-        Constraints and calculators are not taken over.
+        A topology that `to_atoms` has kept in them is taken over; constraints and calculators are not.
 
         Args:
             atoms: One `ase.Atoms` or a sequence of them; their sizes may differ.
@@ -79,6 +87,7 @@ class System:
             return torch.as_tensor(np.concatenate(list(arrays)), dtype=dtype, device=device)
 
         counts = torch.tensor([len(image) for image in images])
+        topology = Topology.concatenate([Topology.from_atoms(image) for image in images], counts.tolist())
         return cls(
             positions=real(image.get_positions() for image in images),
             velocities=real(image.get_velocities() for image in images),
@@ -89,6 +98,7 @@ class System:
             cell=real(image.cell.array[None] for image in images),
             pbc=torch.as_tensor(np.stack([image.pbc for image in images]), device=device),
             system_idx=torch.repeat_interleave(torch.arange(len(images)), counts).to(device),
+            topology=None if topology is None else topology.to(device),
         )
 
     @classmethod
@@ -112,10 +122,14 @@ class System:
             offset += system.n_systems
         names = ("positions", "velocities", "masses", "numbers", "cell", "pbc")
         joined = {name: torch.cat([getattr(system, name) for system in systems]) for name in names}
-        return cls(**joined, system_idx=torch.cat(shifted))
+        topology = Topology.concatenate([system.topology for system in systems], [system.n_atoms for system in systems])
+        return cls(**joined, system_idx=torch.cat(shifted), topology=topology)
 
     def to_atoms(self) -> list[Atoms]:
-        """Return one `ase.Atoms` per system, with masses and momenta; positions are not wrapped."""
+        """Return one `ase.Atoms` per system, with masses, momenta and topology; positions are not wrapped.
+
+        The topology is in `info` and `arrays`; see `Topology.put_into` for what it survives.
+        """
         images = []
         for k in range(self.n_systems):
             part = self._atoms_of(k)
@@ -129,6 +143,9 @@ class System:
                     pbc=_numpy(self.pbc[k]),
                 )
             )
+            topology = self._part_of_topology(k)
+            if topology is not None:
+                topology.put_into(images[-1])
         return images
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> System:
@@ -137,9 +154,9 @@ class System:
             name: value.to(device=device, dtype=dtype if value.is_floating_point() else None)
             for name, value in self._values().items()
         }
-        return self._rebuilt(converted)
+        return self._rebuilt(converted, None if self.topology is None else self.topology.to(device))
 
-    def replace(self, **changes: Tensor) -> System:
+    def replace(self, **changes: Tensor | Topology | None) -> System:
         """Return a copy with some fields replaced.
 
         Shapes, types and devices are checked, and the values of everything but positions and velocities:
@@ -149,18 +166,21 @@ class System:
         Raises:
             ValueError: If a name is not a field, or a tensor does not fit the others.
         """
-        current = self._values()
+        current: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         unknown = sorted(changes.keys() - current.keys())
         if unknown:
             raise ValueError(f"{unknown[0]}: not a field of System; the fields are {', '.join(current)}")
         values = current | changes
+        topology = values.pop("topology")
         check_layout(values)
-        check_values(values, changes.keys() - {"positions", "velocities"})
-        return self._rebuilt(values)
+        check_values(values, changes.keys() - {"positions", "velocities", "topology"})
+        if topology is not None and changes.keys() & {"topology", "system_idx"}:
+            topology.check(values["system_idx"])
+        return self._rebuilt(values, topology)
 
     def detach(self) -> System:
         """Return the same values without their autograd history."""
-        return self._rebuilt({name: value.detach() for name, value in self._values().items()})
+        return self._rebuilt({name: value.detach() for name, value in self._values().items()}, self.topology)
 
     def wrapped(self) -> System:
         """Return a copy with the positions moved into the cell along the periodic directions."""
@@ -255,16 +275,11 @@ class System:
             raise IndexError(f"index: {index} is outside the {self.n_systems} systems of the batch")
         k = index % self.n_systems
         part = self._atoms_of(k)
+        names = ("positions", "velocities", "masses", "numbers")
+        values = {name: getattr(self, name)[part] for name in names}
+        values |= {"cell": self.cell[k : k + 1], "pbc": self.pbc[k : k + 1]}
         return self._rebuilt(
-            {
-                "positions": self.positions[part],
-                "velocities": self.velocities[part],
-                "masses": self.masses[part],
-                "numbers": self.numbers[part],
-                "cell": self.cell[k : k + 1],
-                "pbc": self.pbc[k : k + 1],
-                "system_idx": torch.zeros_like(self.system_idx[part]),
-            }
+            values | {"system_idx": torch.zeros_like(self.system_idx[part])}, self._part_of_topology(k)
         )
 
     def __repr__(self) -> str:
@@ -346,18 +361,28 @@ class System:
             return values.sum(0, keepdim=True)
         return values.new_zeros(self.n_systems, *values.shape[1:]).index_add(0, self.system_idx, values)
 
+    def exclusions(self) -> Exclusions | None:
+        """Pairs of atoms that interact in part or not at all, for the kernels; None if there are none."""
+        return None if self.topology is None else self.topology.rows(self.n_atoms)
+
     # ---------------------------------------------------------------- private
 
     def _values(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "topology"}
 
     def _atoms_of(self, k: int) -> slice:
         return slice(int(self.offsets[k]), int(self.offsets[k + 1]))
 
-    def _rebuilt(self, values: dict[str, Tensor]) -> System:
+    def _part_of_topology(self, k: int) -> Topology | None:
+        if self.topology is None:
+            return None
+        return self.topology.of_atoms(torch.arange(self.n_atoms, device=self.device)[self._atoms_of(k)])
+
+    def _rebuilt(self, values: dict[str, Tensor], topology: Topology | None) -> System:
         system = object.__new__(System)
         for name, value in values.items():
             object.__setattr__(system, name, value)
+        object.__setattr__(system, "topology", topology)
         return system
 
     def _scaled(self) -> Tensor:
@@ -367,27 +392,6 @@ class System:
 
     def _along_cell(self, multiples: Tensor) -> Tensor:
         return (multiples[:, None, :] @ self.cell[self.system_idx])[:, 0]
-
-
-def resolve_kT(  # noqa: N802
-    *, kT: float | Tensor | None = None, temperature_K: float | Tensor | None = None
-) -> float | Tensor:
-    """Return the thermal energy from kT or, for systems in eV, from a temperature in kelvin.
-
-    Raises:
-        ValueError: Unless exactly one is given and it is finite and not negative.
-    """
-    if (kT is None) == (temperature_K is None):
-        state = "neither is" if kT is None else "both are"
-        raise ValueError(f"kT, temperature_K: {state} given; give exactly one of the two")
-    name, value = ("kT", kT) if kT is not None else ("temperature_K", temperature_K)
-    numbers = torch.as_tensor(value)
-    if not bool((torch.isfinite(numbers) & (numbers >= 0)).all()):
-        raise ValueError(f"{name}: {numbers.tolist()} is not a temperature; give a finite number of at least 0")
-    if kT is not None:
-        return kT
-    assert temperature_K is not None
-    return temperature_K * units.kB
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -14,6 +14,9 @@ from ase import Atoms
 from torch import Tensor
 
 from asediff.system import System
+from asediff.topology import Topology
+
+_SYSTEM = tuple(field.name for field in fields(System) if field.name != "topology")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,7 +24,7 @@ class Trajectory:
     """Frames of one or several systems, evenly or unevenly spaced in time.
 
     Attributes:
-        system: State after the last step; it owns masses, numbers, cell, pbc and system_idx of all frames.
+        system: State after the last step; it owns masses, numbers, cell, pbc, system_idx and topology of all frames.
         positions: `(n_frames, n_atoms, 3)`, length; not wrapped.
         velocities: `(n_frames, n_atoms, 3)`, length / time.
         steps: `(n_frames,)` int64, number of steps done at each frame, ascending. The start is not a frame.
@@ -213,6 +216,11 @@ class Trajectory:
                     raise ValueError(
                         f"trajectories: item {index} has other {name} than item 0; join runs of one system"
                     )
+            mine, other = piece.system.topology, first.system.topology
+            if not (mine is other or (mine is not None and mine.same_as(other))):
+                raise ValueError(
+                    f"trajectories: item {index} has another topology than item 0; join runs of one system"
+                )
             if piece.n_frames:
                 begins_anew = done > 0 and int(piece.steps[0]) <= done
                 steps.append(piece.steps + done if begins_anew else piece.steps)
@@ -270,7 +278,9 @@ class Trajectory:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trajectory to a NumPy `.npz` file, bit for bit; an older file is replaced in one go."""
         path = Path(path)
-        arrays = {f"system_{field.name}": getattr(self.system, field.name) for field in fields(System)}
+        arrays = {f"system_{name}": getattr(self.system, name) for name in _SYSTEM}
+        if self.system.topology is not None:
+            arrays |= {f"topology_{name}": value for name, value in self.system.topology.tensors().items()}
         names = (
             "positions",
             "velocities",
@@ -303,5 +313,9 @@ class Trajectory:
                 raise ValueError(f"path: {path} lacks {missing[0]!r}; give a file written by Trajectory.save")
             timestep = float(file["timestep"])
             tensors = {name: torch.from_numpy(file[name]) for name in file.files if name != "timestep"}
-        system = System(**{field.name: tensors.pop(f"system_{field.name}") for field in fields(System)})
+        terms = {name: tensors.pop(name) for name in list(tensors) if name.startswith("topology_")}
+        topology = (
+            Topology(**{name.removeprefix("topology_"): value for name, value in terms.items()}) if terms else None
+        )
+        system = System(**{name: tensors.pop(f"system_{name}") for name in _SYSTEM}, topology=topology)
         return cls(system=system, timestep=timestep, **tensors)

@@ -208,6 +208,13 @@ class TestExport:
         assert "PASS" in capsys.readouterr().out
         assert {path.name for path in (saved / "files").iterdir()} == {".asediff", "cg.table", "cg.data", "cg_nvt.lmp"}
 
+    def test_boxes_shorter_than_twice_the_cutoff_are_run_and_exported(self, saved, capsys):
+        write("small.extxyz", lattices.fcc("Ar", density=0.8, cells=2, mass=1.0, rattle=0.03))
+        settings = ["lj.pt", "small.extxyz", "--kT", "1", "--timestep", "0.002", "--units", "lj"]
+        assert main(["run", *settings, "--steps", "20", "--save-every", "10", "-o", "small_md.extxyz"]) == 0
+        assert main(["export", *settings, "--frames", "10", "-o", "small_files"]) == 0
+        assert "PASS" in capsys.readouterr().out
+
     def test_an_existing_folder_is_kept(self, saved, capsys):
         (saved / "files").mkdir()
         (saved / "files/notes.txt").write_text("words")

@@ -225,10 +225,24 @@ def test_a_short_box_is_refused_with_the_remedy():
         check_box(cell, pbc, 4.0)
     assert "repeat the cell 3 times" in str(error.value)
     assert "a cutoff of at most 1.5" in str(error.value)
+    check_box(cell, pbc, None)
     pbc[1, 1] = False
     check_box(cell, pbc, 4.0)
-    with pytest.raises(ValueError, match="twice the cutoff 4"):
-        NeighborList(4.0, 0.3).update(System.from_atoms(make(CUBIC)))
+
+
+@pytest.mark.parametrize("cell", [CUBIC, SKEWED, LEFT_HANDED], ids=["cubic", "skewed", "left-handed"])
+def test_in_a_short_box_every_image_is_listed(cell):
+    atoms = make(cell / 3.0, n=5)
+    system = System.from_atoms(atoms)
+    distances = np.sort(NeighborList(CUTOFF, SKIN).update(system).displacements(system).norm(dim=1).numpy())
+    repeated = listed(atoms * 3)  # nearest images of the repeated cell alone: heights of 2.2 (CUTOFF + SKIN) and more
+    np.testing.assert_allclose(np.repeat(distances, 27), repeated, atol=1e-12)
+
+
+def test_a_list_without_a_cutoff_is_empty():
+    neighbors = NeighborList(None).update(System.from_atoms(make(n=4)))
+    assert len(neighbors) == 0
+    assert neighbors.displacements(System.from_atoms(make(n=4))).shape == (0, 3)
 
 
 def test_a_lost_atom_is_refused():

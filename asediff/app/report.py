@@ -260,7 +260,10 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("independent runs, asediff", f"{result.validation_seconds:.1f} s"),
         ("independent runs, LAMMPS", f"{evidence.lammps_seconds:.1f} s" if evidence.lammps else "none"),
         ("seed", str(result.seed)),
-        ("cutoff", f"{result.potential.cutoff:g} {evidence.named.length}"),
+        (
+            "cutoff",
+            "none" if result.potential.cutoff is None else f"{result.potential.cutoff:g} {evidence.named.length}",
+        ),
         *(("knots of the table", str(part.n_knots)) for part in result.potential.tabulated()),
     ]
 

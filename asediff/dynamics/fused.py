@@ -57,15 +57,13 @@ def fused_form(
     adjoint: Adjoint,
 ) -> FusedForm | None:  # fmt: skip
     """The compiled form of a run, or None when potential, stepper, adjoint, number type or device have none."""
-    if system.dtype not in (torch.float32, torch.float64):
-        return None
     if system.device.type != "cpu" and not runs_triton(system.device):
         return None
     form, schedule = stepper.compiled(first_step), adjoint.compiled(n_steps, state)
     if form is None or schedule is None:
         return None
     tables = potential.compiled(system, stepper.kT)
-    if tables is None:
+    if tables is None or not tables.fits_kernels(system):
         return None
     return FusedForm(tables, form, schedule)
 
@@ -104,7 +102,7 @@ def fused_run(
     inputs = (spline.coefficients.to(system.dtype), *start)
     needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     call = arrays.FusedCall(
-        arrays.Batch(system.masses, system.offsets, system.cell, system.pbc, spline.types(system)),
+        arrays.Batch(system.masses, system.offsets, system.cell, system.pbc, spline.types(system), system.exclusions()),
         arrays.SplineTables(None, spline.table_index, spline.s_lo, spline.spacing, spline.cutoff),
         form.stepper,
         n_steps,

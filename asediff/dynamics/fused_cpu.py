@@ -36,6 +36,7 @@ def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: 
             _array(batch.cell),
             _array(batch.pbc),
             _array(batch.types).astype(np.int32),
+            None if batch.exclusions is None else arrays.Exclusions(*(_array(a) for a in batch.exclusions)),
         ),
         tables._replace(coefficients=_array(coefficients), table_index=_array(tables.table_index).astype(np.int32)),
         stepper._replace(

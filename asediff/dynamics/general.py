@@ -6,6 +6,7 @@ is differentiated by autograd.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -49,14 +50,15 @@ def general_run(
         InstabilityError: the atoms blew up.
     """
     terms = _terms(system, potential, stepper.kT, skin, in_torch=adjoint.keeps_graph)
-    chain = _Dynamics(system, terms, stepper, potential.cutoff, n_steps, save_every, first_step)
+    reach = math.inf if potential.cutoff is None else potential.cutoff
+    chain = _Dynamics(system, terms, stepper, reach, n_steps, save_every, first_step)
     recording = adjoint.run(chain, chain.start(state))
     frames, final = State(*recording.frames), State(*recording.final[:3])
     with torch.no_grad():
         # A softened core keeps an exploded run finite: atoms that cross the whole cutoff in a step show it.
         fastest = torch.stack([frames.velocities.abs().max(), final.velocities.abs().max()]).max()
         finite = all(bool(torch.isfinite(tensor).all()) for tensor in final)
-        if not finite or not float(fastest) * stepper.timestep <= potential.cutoff:
+        if not finite or not float(fastest) * stepper.timestep <= reach:
             raise InstabilityError(stepper.timestep)
         rows = [chain.thermodynamics(State(*frame)) for frame in zip(*frames, strict=True)]
     energy, pressure, conserved = (torch.stack(column) for column in zip(*rows, strict=True))
@@ -81,8 +83,11 @@ def _terms(
     system: System, potential: Potential, kT: Tensor | None, skin: float | None, *, in_torch: bool
 ) -> list[_Term]:
     splines, others = compiled_terms(potential, system, kT)
-    compiled = not in_torch and system.device.type == "cpu" and system.dtype in (torch.float32, torch.float64)
-    tables: list[_Term] = [(_KernelPairs if compiled else _TorchPairs)(system, spline, skin) for spline in splines]
+    kernels = not in_torch and system.device.type == "cpu"
+    tables: list[_Term] = [
+        (_KernelPairs if kernels and spline.fits_kernels(system) else _TorchPairs)(system, spline, skin)
+        for spline in splines
+    ]
     return [*tables, *(_Autograd(other, kT, skin) for other in others)]
 
 

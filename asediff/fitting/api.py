@@ -187,11 +187,11 @@ def fit(
         The potential with its history and the measurements of the independent runs.
 
     Raises:
-        ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff, a
-            missing species or pair, a potential without parameters that a method could train, or without an energy for
-            each system, or that is more than its pair functions where the method or the validation sees nothing else, a
-            target that the method cannot reach, a folder that another process uses, a checkpoint that asediff did not
-            write.
+        ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff
+            where the method reads pairs, a missing species or pair, a potential without parameters that a method could
+            train, or without an energy for each system, or that is more than its pair functions where the method or the
+            validation sees nothing else, a target that the method cannot reach, a folder that another process uses, a
+            checkpoint that asediff did not write.
         FileError: a checkpoint cannot be written; the one before is as it was.
     """
     opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
@@ -237,7 +237,8 @@ def fit_in(
     start = method.prepare(potential, points)
     points = [point.bound(start) for point in points]
     for point in points:
-        check_box(point.system.cell, point.system.pbc, start.cutoff)
+        if method.reads_pairs and start.cutoff is not None:
+            check_box(point.system.cell, point.system.pbc, start.cutoff)
         check_energy(start, point)
     job = FitJob(start, points, seed, folder, resume, progress, type(method).__name__)
     stopped = method.run(job)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from asediff._lazy import lazy
 
 if TYPE_CHECKING:
+    from asediff.lammps.data import read_data
     from asediff.lammps.engine import LammpsEngine
     from asediff.lammps.run import LammpsError, LammpsRun, find_lmp, lammps_input, run_lammps
     from asediff.lammps.tables import PairTable, read_tables, spline_tables, write_tables
@@ -18,6 +19,7 @@ __all__ = [
     "VerifyReport",
     "find_lmp",
     "lammps_input",
+    "read_data",
     "read_tables",
     "run_lammps",
     "spline_tables",
@@ -28,6 +30,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "asediff.lammps.data": "read_data",
         "asediff.lammps.engine": "LammpsEngine",
         "asediff.lammps.run": "LammpsError LammpsRun find_lmp lammps_input run_lammps",
         "asediff.lammps.tables": "PairTable read_tables spline_tables write_tables",

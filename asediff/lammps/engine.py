@@ -33,9 +33,9 @@ class LammpsEngine(LammpsRun, TrajectoryEngine):
     def check(self, state_points: Sequence[StatePoint]) -> None:
         """See `Engine.check`."""
         find_lmp()
-        self.input_file()
         for point in state_points:
             check_system(point.system)
+            self.input_text(point.system.topology)
 
     def run(
         self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None

@@ -68,9 +68,11 @@ def export_lammps(
         start: configuration to start from; default the state point's own.
     """
     potential = check_pairwise(potential, "LAMMPS")
+    system = state_point.system if start is None else start
+    check_system(system)
+    text = run.input_text(system.topology)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    system = state_point.system if start is None else start
     style = LammpsUnits.named(run.units)
     with torch.no_grad():
         spline = potential.tabulate(system, state_point.kT)
@@ -98,7 +100,7 @@ def export_lammps(
         "dump": "cg.dump",
     }
     input_file = folder / INPUT
-    input_file.write_text(_filled_in(run.input_file().read_text(), values))
+    input_file.write_text(_filled_in(text, values))
     return Exported(folder, table, folder / DATA, input_file, box)
 
 
@@ -140,10 +142,10 @@ class ExportedEngine(TrajectoryEngine):
     def check(self, state_points: Sequence[StatePoint]) -> None:
         """See `Engine.check`; names that would share a folder are refused, too."""
         find_lmp()
-        self.settings.input_file()
         check_names("state_points", [point.name for point in state_points])
         for point in state_points:
             check_system(point.system)
+            self.settings.input_text(point.system.topology)
 
     def folder_of(self, state_point: StatePoint) -> Path:
         """Where the files of a state point are."""

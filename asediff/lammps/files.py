@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
+from asediff.lammps.molecules import counts, molecules, sections, special_bonds
 from asediff.lammps.units import LammpsUnits
 from asediff.system import System
 
@@ -90,9 +91,12 @@ def check_system(system: System) -> dict[int, float]:
     """The mass of each species of a system that LAMMPS can take, by ascending atomic number.
 
     Raises:
-        ValueError: several systems, open boundaries, or atoms of one number with different masses.
+        ValueError: several systems, open boundaries, atoms of one number with different masses, or exclusions that
+            LAMMPS does not have.
     """
     Box.from_system(system)
+    if system.topology is not None:
+        special_bonds(system.topology)
     numbers, masses = system.numbers.cpu().numpy(), _double(system.masses)
     found = {}
     for number in species_of(system):
@@ -115,6 +119,9 @@ def write_data(
 ) -> Box:
     """Write one system as a data file of `atom_style atomic`, with masses, image flags and velocities.
 
+    With a topology it is of `atom_style molecular`, with bonds, angles and dihedrals; the exclusions go into the input
+    file, by the command of `asediff.lammps.molecules.special_bonds`.
+
     Args:
         path: file to write.
         system: a batch of one, periodic; any cell, which is rotated into LAMMPS' frame.
@@ -125,7 +132,7 @@ def write_data(
         The box, whose rotation leads back from LAMMPS' frame.
 
     Raises:
-        ValueError: several systems, open boundaries, or atoms of one number with different masses.
+        ValueError: what `check_system` refuses.
     """
     style = LammpsUnits.named(units)
     masses = check_system(system)
@@ -133,7 +140,8 @@ def write_data(
     species = species_of(system)
     numbers = system.numbers.cpu().numpy()
     types = np.searchsorted(species, numbers) + 1
-    lines = ["written by asediff", "", f"{system.n_atoms} atoms", f"{len(species)} atom types", ""]
+    topology = system.topology
+    lines = ["written by asediff", "", f"{system.n_atoms} atoms", f"{len(species)} atom types", *counts(topology), ""]
     lines += [f"0 {box.lattice[k, k]:.17g} {axis}lo {axis}hi" for k, axis in enumerate("xyz")]
     if box.is_triclinic:
         tilts = (box.lattice[1, 0], box.lattice[2, 0], box.lattice[2, 1])
@@ -150,14 +158,15 @@ def write_data(
                 lines.append(f"{i + 1} {j + 1} " + " ".join(f"{value:.17g}" for value in values))
     positions, images = box.wrap(_double(system.positions) @ box.rotation)
     velocities = _double(system.velocities) @ box.rotation / style.velocity
-    lines += ["", "Atoms # atomic", ""]
-    rows = zip(types, positions, images, strict=True)
+    lines += ["", "Atoms # atomic" if topology is None else "Atoms # molecular", ""]
+    kinds = types if topology is None else map("{} {}".format, molecules(topology, system.n_atoms), types)
+    rows = zip(kinds, positions, images, strict=True)
     lines += [
         f"{k} {kind} {x:.17g} {y:.17g} {z:.17g} {i} {j} {m}" for k, (kind, (x, y, z), (i, j, m)) in enumerate(rows, 1)
     ]
     lines += ["", "Velocities", ""]
     lines += [f"{k} {x:.17g} {y:.17g} {z:.17g}" for k, (x, y, z) in enumerate(velocities, 1)]
-    Path(path).write_text("\n".join(lines) + "\n")
+    Path(path).write_text("\n".join([*lines, *sections(topology)]) + "\n")
     return box
 
 

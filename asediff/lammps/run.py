@@ -20,9 +20,11 @@ from asediff.dynamics.integrators import relaxation_time
 from asediff.host.processes import Children, OutOfTimeError, run_all, run_program
 from asediff.host.scratch import scratch_folder
 from asediff.lammps.files import Box, Dump, parse_log, read_dump, species_of, write_data
+from asediff.lammps.molecules import input_for, with_topology
 from asediff.lammps.tables import PairTable, pair_section, write_tables
 from asediff.lammps.units import LammpsUnits
 from asediff.system import System
+from asediff.topology import Topology
 from asediff.trajectory import Trajectory
 
 _LAUNCHER_PREFIXES = ("PMI", "HYD", "MPI_", "OMPI_", "PMIX")
@@ -264,6 +266,15 @@ class LammpsRun:
         """
         return Path(self.input) if Path(self.input).is_file() else lammps_input(self.input)
 
+    def input_text(self, topology: Topology | None) -> str:
+        """Text of the input file, with the exclusions of a topology.
+
+        Raises:
+            ValueError: there is no such file, or it cannot take the topology.
+        """
+        path = self.input_file()
+        return with_topology(path.read_text(), topology, path.name)
+
     def record(
         self,
         tables: Mapping[str, PairTable] | Sequence[Mapping[str, PairTable]],
@@ -311,6 +322,7 @@ class LammpsRun:
         self, tables: Mapping[str, PairTable], system: System, kT: float, seed: int, folder: Path, children: Children
     ) -> Trajectory:
         folder.mkdir(parents=True, exist_ok=True)
+        input_file = input_for(self.input_file(), system.topology, folder)
         style = LammpsUnits.named(self.units)
         chosen = tables_of_system(tables, system)
         box = write_data(folder / "cg.data", system, self.units)
@@ -334,9 +346,7 @@ class LammpsRun:
             "skin": 0.1 * table.cutoff if self.skin is None else self.skin,
             "dump": "cg.dump",
         }
-        log = run_lammps(
-            self.input_file(), variables, folder, threads=self.threads, timeout=self.timeout, children=children
-        )
+        log = run_lammps(input_file, variables, folder, threads=self.threads, timeout=self.timeout, children=children)
         return read_trajectory(read_dump(folder / "cg.dump"), log, system, box, self.units, self.timestep)
 
 

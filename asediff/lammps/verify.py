@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asediff.checks.numbers import MINIMUM_FRAMES
 from asediff.lammps.files import parse_log, read_dump, species_of, write_data, write_frames
+from asediff.lammps.molecules import input_for
 from asediff.lammps.run import Variable, lammps_input, run_lammps, working_directory
 from asediff.lammps.tables import PairTable, pair_section, read_tables, table_units
 from asediff.lammps.units import LammpsUnits
@@ -183,11 +184,18 @@ def _frames(frames: Trajectory | Sequence[System], system: int) -> list[System]:
         systems = [frame[system] if frame.n_systems > 1 else frame for frame in frames]
     if len(systems) < MINIMUM_FRAMES:
         raise ValueError(f"frames: {len(systems)} given; a verdict needs at least {MINIMUM_FRAMES}, save more often")
-    systems = [frame.to("cpu", torch.float64).detach() for frame in systems]
+    systems = [_whole_pairs(frame.to("cpu", torch.float64).detach()) for frame in systems]
     for name in ("cell", "numbers"):
         if not all(torch.equal(getattr(frame, name), getattr(systems[0], name)) for frame in systems):
             raise ValueError(f"frames: of different {name}; verify the frames of one system at a time")
     return systems
+
+
+def _whole_pairs(frame: System) -> System:
+    """The same without partial weights: the table is proved, pair by pair, and a weight is none of its business."""
+    if frame.topology is None:
+        return frame
+    return frame.replace(topology=replace(frame.topology, weights=frame.topology.weights.ceil()))
 
 
 def _sections(tables: dict[str, PairTable], system: System, path: str | Path) -> list[str]:
@@ -244,7 +252,7 @@ def _evaluate(
         "points": n_points,
         "units": units,
     }
-    log = run_lammps(lammps_input("table_check.lmp"), variables, folder)
+    log = run_lammps(input_for(lammps_input("table_check.lmp"), systems[0].topology, folder), variables, folder)
     thermo = parse_log(log)[-1]
     forces = read_dump(folder / "forces.dump").vectors("fx", "fy", "fz") @ box.rotation.T
     warnings = tuple(

@@ -86,7 +86,7 @@ class Pressure(Observable):
 def virial(positions: Tensor, system: System, potential: Potential, kT: float | Tensor | None = None) -> Tensor:
     """W = sum over pairs of r·F for frames `(n_frames, n_atoms, 3)` of a system, `(n_frames, n_systems)`, energy."""
     spline = potential.compiled(system, kT) if positions.device.type == "cpu" else None
-    if spline is not None:
+    if spline is not None and spline.fits_kernels(system):
         result: Tensor = _PairVirial.apply(positions, spline.coefficients, system, spline)
         return result
     neighbor_list = NeighborList(potential.cutoff)

@@ -43,7 +43,7 @@ class RDF(Observable):
 
     The normalisation is the standard one to the ideal gas at the density of the box, so coordination numbers are kept.
     For like pairs N_a N_b is N_a², and an ideal gas of N atoms gives 1 - 1/N in every bin (with N (N - 1), as in
-    LAMMPS, it would give 1).
+    LAMMPS, it would give 1). Pairs that the topology excludes with weight 0 are not counted, as in LAMMPS.
 
     Example:
         >>> rdf = RDF(r_max=3.0, bins=100)
@@ -158,9 +158,7 @@ class RDF(Observable):
         positions, system = frames_of(trajectory)
         normalisation = self._normalisation(system).to(positions)
         types, channels = self._selection(system)
-        counts = _kernels(positions.device).smeared_counts(
-            positions, system.cell, system.offsets, types, channels, self.grid
-        )
+        counts = _smeared(positions, system, types, channels, self.grid)
         return counts[:, :, 0] * normalisation
 
     def counts(self, trajectory: Trajectory | System) -> Tensor:
@@ -168,6 +166,9 @@ class RDF(Observable):
         positions, system = frames_of(trajectory)
         self._normalisation(system)
         types, channels = self._selection(system)
+        if system.exclusions() is not None:
+            plain = ShellGrid(self.grid.r_min, self.grid.r_max, self.bins, 0.0)
+            return _smeared(positions.detach(), system, types, channels, plain)[:, :, 0].round().to(torch.int64).cpu()
         device = positions.device if runs_triton(positions.device) else torch.device("cpu")
         counts: Tensor = _kernels(device).pair_histograms(
             positions.detach().to(device),
@@ -309,6 +310,17 @@ class RDF(Observable):
                 )
             result.append(count)
         return result[0], result[1]
+
+
+def _smeared(positions: Tensor, system: System, types: Tensor, channels: Tensor, grid: ShellGrid) -> Tensor:
+    """Numbers of pairs in shells, `(n_frames, n_systems, n_channels, bins)`, without those that do not interact."""
+    exclusions = system.exclusions()
+    if exclusions is not None:  # the compiled loops do not know them yet
+        return torch_rdf.smeared_counts(positions, system.cell, system.offsets, types, channels, grid, exclusions)
+    counts: Tensor = _kernels(positions.device).smeared_counts(
+        positions, system.cell, system.offsets, types, channels, grid
+    )
+    return counts
 
 
 def _kernels(device: torch.device) -> Any:

@@ -17,12 +17,15 @@ from asediff.system import System
 class Potential(nn.Module, ABC):
     """Energy of every system in a batch; forces follow by differentiation.
 
-    Subclasses set `cutoff` (length; beyond it atoms do not interact) and define `energy`. Potentials add: `a + b` is
-    a potential with the larger cutoff. (Two pair potentials of one cutoff are better joined by adding their radial
-    functions: a sum of potentials does not run in the fused kernels.)
+    Subclasses set `cutoff` and define `energy`. The cutoff is the length beyond which atoms do not interact, or None
+    for terms that look at no list of pairs: bonded ones (`system.topology`), or external fields. What sums over the
+    list multiplies the energy of each pair by `neighbors.weights`, if there are any; excluded pairs are not in the
+    list, and a pair of atoms may be there with several images. Potentials add: `a + b` is one with the larger cutoff.
+    (Two pair potentials of one cutoff are better joined by adding their radial functions: a sum of potentials does not
+    run in the fused kernels.)
     """
 
-    cutoff: float
+    cutoff: float | None
 
     @abstractmethod
     def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
@@ -30,7 +33,7 @@ class Potential(nn.Module, ABC):
 
         Args:
             system: the batch.
-            neighbors: pairs within at least `cutoff`.
+            neighbors: pairs within at least `cutoff`; none if that is None.
             kT: `(n_systems,)`, energy; needed by temperature-dependent potentials only.
 
         Returns:
@@ -86,12 +89,12 @@ class Potential(nn.Module, ABC):
 
 
 class SumPotential(Potential):
-    """Sum of potentials, each with its own cutoff."""
+    """Sum of potentials, each with its own cutoff; the sum's is the largest, or None where no term has one."""
 
     def __init__(self, *terms: Potential) -> None:
         super().__init__()
         self.terms = nn.ModuleList(terms)
-        self.cutoff = max(term.cutoff for term in terms)
+        self.cutoff = max((term.cutoff for term in terms if term.cutoff is not None), default=None)
 
     def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
         """Sum of the terms' energies, `(n_systems,)`; see `Potential.energy`."""

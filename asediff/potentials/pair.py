@@ -42,6 +42,8 @@ class PairPotential(Potential, Tabulated):
         n_knots: knots of the table; see `refine`.
     """
 
+    cutoff: float
+
     def __init__(
         self,
         radial: Radial | Mapping[tuple[str, str], Radial],

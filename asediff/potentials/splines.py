@@ -15,7 +15,8 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
-from asediff.kernels.arrays import Batch, SplineTables
+from asediff.checks.systems import periodic_heights
+from asediff.kernels.arrays import Batch, Exclusions, SplineTables
 from asediff.kernels.reference.pair import evaluate_spline
 from asediff.neighbors import Neighbors
 from asediff.system import System
@@ -139,10 +140,17 @@ class PairSpline:
         table = self.table_index[system.system_idx[neighbors.first], types[neighbors.first], types[neighbors.second]]
         return displacement, (displacement * displacement).sum(-1), table
 
+    def weighted_pairs(self, system: System, neighbors: Neighbors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Displacements `(n_pairs, 3)`, energies u, slopes du/ds, both by their weights, and s, `(n_pairs,)` each."""
+        displacement, s, table = self.pairs(system, neighbors)
+        u, slope = self.evaluate(s, table)
+        if neighbors.weights is not None:
+            u, slope = neighbors.weights * u, neighbors.weights * slope
+        return displacement, u, slope, s
+
     def energy(self, system: System, neighbors: Neighbors) -> Tensor:
         """Potential energy `(n_systems,)`, energy unit; differentiable in positions, cell and coefficients."""
-        _, s, table = self.pairs(system, neighbors)
-        u, _ = self.evaluate(s, table)
+        _, u, _, _ = self.weighted_pairs(system, neighbors)
         total = torch.zeros(system.n_systems, dtype=u.dtype, device=u.device)
         return total.index_add(0, system.system_idx[neighbors.first], u)
 
@@ -152,8 +160,7 @@ class PairSpline:
         Forces are -2 (du/ds) d from the spline itself, so one more derivative (a vector-Jacobian product) is first
         order for autograd.
         """
-        displacement, s, table = self.pairs(system, neighbors)
-        u, slope = self.evaluate(s, table)
+        displacement, u, slope, s = self.weighted_pairs(system, neighbors)
         on_second = -2.0 * slope[:, None] * displacement
         forces = torch.zeros_like(system.positions)
         forces = forces.index_add(0, neighbors.second, on_second).index_add(0, neighbors.first, -on_second)
@@ -162,14 +169,24 @@ class PairSpline:
         virial = zeros.index_add(0, owner, -2.0 * slope * s)
         return zeros.index_add(0, owner, u), forces, virial
 
+    def fits_kernels(self, system: System) -> bool:
+        """Whether the compiled loops can take a system: they see the nearest image of each pair only."""
+        if system.exclusions() is not None:  # the compiled loops do not know them yet
+            return False
+        heights = periodic_heights(system.cell, system.pbc)
+        real = system.dtype in (torch.float32, torch.float64)
+        return real and bool((heights >= 2.0 * self.cutoff * (1.0 - 1e-12)).all())
+
     def arrays(self, system: System) -> tuple[Batch, SplineTables]:
         """A batch on the CPU and these tables as numpy arrays, in the system's floating-point type, for the kernels."""
+        exclusions = system.exclusions()
         batch = Batch(
             masses=_array(system.masses),
             offsets=_array(system.offsets),
             cell=_array(system.cell),
             pbc=_array(system.pbc),
             types=_array(self.types(system).to(torch.int32)),
+            exclusions=None if exclusions is None else Exclusions(*(_array(values) for values in exclusions)),
         )
         coefficients, index = _array(self.coefficients.to(system.dtype)), _array(self.table_index.to(torch.int32))
         return batch, SplineTables(coefficients, index, self.s_lo, self.spacing, self.cutoff)

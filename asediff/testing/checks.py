@@ -12,6 +12,7 @@ from torch import Tensor
 from asediff.neighbors import NeighborList
 from asediff.potentials.base import Potential
 from asediff.system import System
+from asediff.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def check_potential(
         potential: what is checked; in float64.
         system: a configuration with forces on its atoms, such as a rattled crystal; in float64.
         kT: energy, for a temperature-dependent potential.
-        step: of the central differences, as a fraction of the cutoff.
+        step: of the central differences, as a fraction of the cutoff, or of 1 where the potential has none.
         tolerance: on each of the errors; see `PotentialCheck`.
         n_samples: random directions in the space of positions, and in that of strains, that are tried.
         seed: of the directions, the displacement, the rotation and the permutation.
@@ -66,7 +67,8 @@ def check_potential(
     if system.dtype != torch.float64:
         raise ValueError(f"system: finite differences need torch.float64, not {system.dtype}; use system.to(dtype=...)")
     generator = torch.Generator().manual_seed(seed)
-    step = step * potential.cutoff
+    length = 1.0 if potential.cutoff is None else potential.cutoff
+    step = step * length
 
     def evaluate(changed: System) -> tuple[Tensor, Tensor]:
         thermal = None if kT is None else torch.full((changed.n_systems,), float(kT), dtype=torch.float64)
@@ -78,7 +80,7 @@ def check_potential(
 
     reference, forces = evaluate(system)
     force_scale = max(float(forces.abs().max()), 1e-300)
-    energy_scale = max(float(forces.norm(dim=1).sum()) * potential.cutoff, float(reference.abs().max()), 1e-300)
+    energy_scale = max(float(forces.norm(dim=1).sum()) * length, float(reference.abs().max()), 1e-300)
 
     force_error = 0.0
     for _ in range(n_samples):
@@ -89,8 +91,8 @@ def check_potential(
 
     errors = PotentialCheck(
         force=force_error,
-        stress=_stress_error(potential, system, kT, energy, step / potential.cutoff, n_samples, generator),
-        translation=_change(energy(_moved(system, torch.tensor([0.37, -1.91, 0.83]) * potential.cutoff)), reference)
+        stress=_stress_error(potential, system, kT, energy, step / length, n_samples, generator),
+        translation=_change(energy(_moved(system, torch.tensor([0.37, -1.91, 0.83]) * length)), reference)
         / energy_scale,
         rotation=_rotation_error(evaluate, system, reference, forces, generator) / energy_scale,
         permutation=_permutation_error(evaluate, system, reference, forces, generator) / energy_scale,
@@ -251,7 +253,8 @@ def _permutation_error(
     keys = system.system_idx + torch.rand(system.n_atoms, generator=generator, dtype=torch.float64)
     order = torch.argsort(keys)
     fields = ("positions", "velocities", "masses", "numbers")
-    shuffled = system.replace(**{name: getattr(system, name)[order] for name in fields})
+    topology = None if system.topology is None else system.topology.of_atoms(order)
+    shuffled = system.replace(**{name: getattr(system, name)[order] for name in fields}, topology=topology)
     energy, permuted = evaluate(shuffled)
     return max(_change(energy, reference), float((permuted - forces[order]).abs().max()))
 
@@ -260,6 +263,8 @@ def _isolation_error(
     evaluate: Callable[[System], tuple[Tensor, Tensor]], potential: Potential, system: System
 ) -> float:
     """Force on, and effect on the energy of, an atom that is 1 and 1.5 cutoffs away from a second one."""
+    if potential.cutoff is None:
+        return 0.0
     far = 12.0 * potential.cutoff
     pair = System(
         positions=torch.zeros(2, 3, dtype=torch.float64),
@@ -269,6 +274,7 @@ def _isolation_error(
         cell=far * torch.eye(3, dtype=torch.float64)[None],
         pbc=torch.ones(1, 3, dtype=torch.bool),
         system_idx=torch.zeros(2, dtype=torch.int64),
+        topology=None if system.topology is None else Topology(),
     )
     along = torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64) / 3.0 * potential.cutoff
     results = [

@@ -50,14 +50,12 @@ def handle(options: argparse.Namespace) -> int:
     from asediff.lammps.export import export_lammps, verified
     from asediff.lammps.files import check_system
     from asediff.lammps.run import LammpsError, LammpsRun, find_lmp
-    from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.potentials.pair import check_pairwise
     from asediff.targets.target import StatePoint
 
     potential = check_pairwise(load_potential(options.potential), "LAMMPS")
     _, system = structure(options.structure)
-    check_box(system.cell, system.pbc, potential.cutoff)
     check_system(system)
     find_lmp()
     timestep = options.timestep * time_unit(options.units)

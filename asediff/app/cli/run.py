@@ -76,13 +76,11 @@ def handle(options: argparse.Namespace) -> int:
     import torch
     from ase.io import write
 
-    from asediff.neighbors import check_box
     from asediff.potentials import load_potential
     from asediff.simulate import simulate
 
     potential = load_potential(options.potential)
     _, system = structure(options.structure)
-    check_box(system.cell, system.pbc, potential.cutoff)
     what = f"{n_frames} frames of {system.n_atoms} atoms"
     check_memory("--steps", frames_memory(system.n_atoms, n_frames), what, "lower it, or raise --save-every")
     integrator = section.made(time_unit(options.units)).at(kT, seed=options.seed)

@@ -81,12 +81,12 @@ def plan(config: Config, base: Path) -> Plan:
         except ValueError as error:
             raise ConfigError(f"validation.kind: {error}, or choose torch") from None
     cutoff = config.potential.cutoff if potential is None else potential.cutoff
-    assert cutoff is not None
     plain = [build_state_point(config, k, base, plain=True) for k in range(len(config.state_points))]
     points = plain if tables else [build_state_point(config, k, base) for k in range(len(plain))]
     for k, point in enumerate(points):
         with at(f"state_points[{k}]"):
-            check_box(point.system.cell, point.system.pbc, cutoff)
+            if cutoff is not None and (potential is None or potential.is_pairwise):
+                check_box(point.system.cell, point.system.pbc, cutoff)
             if potential is not None:
                 check_energy(potential, point)
             for target in point.targets:

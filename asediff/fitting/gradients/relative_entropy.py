@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -95,6 +95,7 @@ def frames_energy(
             f"frames: {frames.n_atoms} beads that are not those of {point.name} ({point.system.n_atoms} beads, other "
             "species or order); map the reference to the same beads"
         )
+    frames = replace(frames, system=frames.system.replace(topology=point.system.topology))
     counts = count_pairs(frames, potential, bins).mean(0)
     spacing = potential.cutoff / bins
     used = counts.sum(0) > 0
@@ -111,6 +112,10 @@ def frames_energy(
 
 def target_energy(point: StatePoint, potential: PairPotential) -> Callable[[PairFunction], Tensor]:
     """Mean energy of a system with the g(r) of the targets, as a function of u(r)."""
+    if point.system.topology is not None and bool(point.system.topology.partial.any()):
+        raise ValueError(
+            f"weights: pairs of {point.name} interact in part, and a g(r) does not tell which they are; give frames"
+        )
     places = []
     for _, target, rdf in point.distributions():
         used = (target.reference > 0) & (rdf.centers < potential.cutoff)

@@ -16,6 +16,9 @@ from torch import Tensor
 from asediff.fitting.statistics.averages import PairFunction, PairStatistics, Response, potential_curve
 from asediff.fitting.statistics.frames import WeightedFrames, frame_values
 from asediff.kernels.cpu.rdf import pair_histograms
+from asediff.kernels.reference.rdf import smeared_counts
+from asediff.kernels.shells import ShellGrid
+from asediff.neighbors import nearest_vectors
 from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.truncation import value_and_slope
@@ -163,7 +166,10 @@ class FrameStatistics(WeightedFrames, PairStatistics):
 
 
 def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> Tensor:
-    """Numbers of pairs of each kind between 0 and the cutoff, `(n_frames, n_names, bins)` float64."""
+    """Numbers of pairs of each kind between 0 and the cutoff, `(n_frames, n_names, bins)` float64.
+
+    Each pair counts by its weight in the energy; excluded ones do not.
+    """
     system = trajectory.system
     if potential.species is None:
         types = torch.zeros_like(system.numbers)
@@ -175,8 +181,23 @@ def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> 
         channels = torch.zeros(len(species), len(species), dtype=torch.int64)
         channels[first, second] = torch.arange(len(first))
         channels[second, first] = channels[first, second]
-    counts = pair_histograms(
-        trajectory.positions.detach().cpu(), system.cell.cpu(), system.offsets.cpu(), types.cpu(), channels,
-        lower=0.0, upper=potential.cutoff, bins=bins,
-    )  # fmt: skip
-    return counts[:, 0].to(torch.float64)
+    system, types, positions = system.to("cpu"), types.cpu(), trajectory.positions.detach().cpu()
+    exclusions = system.exclusions()
+    if system.topology is None or exclusions is None:
+        counts = pair_histograms(
+            positions, system.cell, system.offsets, types, channels, lower=0.0, upper=potential.cutoff, bins=bins
+        )
+        return counts[:, 0].to(torch.float64)
+    grid = ShellGrid(0.0, potential.cutoff, bins, 0.0)
+    counts = smeared_counts(positions.double(), system.cell.double(), system.offsets, types, channels, grid, exclusions)
+    counts = counts[:, 0]
+    partial = system.topology.partial
+    (first, second), missing = system.topology.exclusions[partial].T, 1.0 - system.topology.weights[partial]
+    for frame, of_frame in zip(positions, counts, strict=True):
+        place = (
+            nearest_vectors(system.replace(positions=frame), first, second).norm(dim=1) * bins / potential.cutoff
+        ).long()
+        near = place < bins
+        channel = channels[types[first[near]], types[second[near]]]
+        of_frame.index_put_((channel, place[near]), -missing[near], accumulate=True)
+    return counts

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asediff.kernels.arrays import Batch, PairForces, SplineTables
+from asediff.kernels.arrays import Batch, Exclusions, PairForces, SplineTables
 
 
 class SplineValues(NamedTuple):
@@ -100,13 +100,35 @@ def all_pairs(positions: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, 
     return first, second, system, separation
 
 
+def pair_weights(first: Tensor, second: Tensor, exclusions: Exclusions) -> Tensor:
+    """What the energies of pairs `(n,)` and `(n,)` of atoms are multiplied with, by their nearest images: `(n,)`
+    float64, 1 for a pair that is not among the exclusions."""
+    n_atoms = len(exclusions.first) - 1
+    owner = torch.repeat_interleave(torch.arange(n_atoms, device=first.device), exclusions.first.diff())
+    keys = owner * n_atoms + exclusions.partner
+    wanted = first * n_atoms + second
+    place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    return torch.where(keys[place] == wanted, exclusions.weight[place], 1.0)
+
+
 def _pairs_within(positions: Tensor, batch: Batch, tables: SplineTables) -> tuple[Tensor, ...]:
+    """As `all_pairs`, of those within the cutoff that interact; then their tables and weights `(n_pairs,)`."""
     first, second, system, d = all_pairs(positions, batch)
     close = (d.detach() ** 2).sum(-1) < tables.cutoff**2
-    first, second, system, d = first[close], second[close], system[close], d[close]
+    weight = torch.ones_like(close, dtype=positions.dtype)
+    if batch.exclusions is not None:
+        weight = pair_weights(first, second, batch.exclusions).to(positions.dtype)
+        close &= weight > 0.0
+    first, second, system, d, weight = first[close], second[close], system[close], d[close], weight[close]
     types = batch.types.to(torch.int64)
     table = tables.table_index.to(torch.int64)[system, types[first], types[second]]
-    return first, second, system, d, table
+    return first, second, system, d, table, weight
+
+
+def _weighted(values: SplineValues, weight: Tensor) -> SplineValues:
+    return values._replace(
+        energy=weight * values.energy, slope=weight * values.slope, curvature=weight * values.curvature
+    )
 
 
 def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables) -> PairForces:
@@ -114,14 +136,14 @@ def pair_forces(positions: Tensor, batch: Batch, tables: SplineTables) -> PairFo
 
     Args:
         positions: `(n_atoms, 3)`, length; need not be wrapped.
-        batch: the systems; every periodic height is at least twice the cutoff.
+        batch: the systems; every periodic height is at least twice the cutoff. Exclusions, if any, are tensors.
         tables: the pair potentials.
 
     Returns:
         energy `(n_systems,)`, forces `(n_atoms, 3)`, virial `(n_systems, 3, 3)`.
     """
-    first, second, system, d, table = _pairs_within(positions, batch, tables)
-    values = evaluate_spline((d * d).sum(-1), table, tables)
+    first, second, system, d, table, weight = _pairs_within(positions, batch, tables)
+    values = _weighted(evaluate_spline((d * d).sum(-1), table, tables), weight)
     on_first = -2.0 * values.slope[:, None] * d
     forces = torch.zeros_like(positions).index_add(0, first, on_first).index_add(0, second, -on_first)
     n = batch.n_systems
@@ -148,8 +170,8 @@ def pair_vjp(
         w_energy: `(n_systems,)`, dL/denergy; default zero.
         w_virial: `(n_systems, 3, 3)`, dL/dvirial; default zero.
     """
-    first, second, system, d, table = _pairs_within(positions, batch, tables)
-    values = evaluate_spline((d * d).sum(-1), table, tables)
+    first, second, system, d, table, weight = _pairs_within(positions, batch, tables)
+    values = _weighted(evaluate_spline((d * d).sum(-1), table, tables), weight)
     by_energy = positions.new_zeros(batch.n_systems) if w_energy is None else w_energy
     by_virial = positions.new_zeros(batch.n_systems, 3, 3) if w_virial is None else w_virial
     by_energy, by_virial = by_energy[system], by_virial[system]
@@ -166,7 +188,7 @@ def pair_vjp(
     t, zero = values.fraction, torch.zeros_like(phi)
     curved = torch.where(t >= 0, t, zero)
     by_slope = -2.0 / tables.spacing * phi
-    parts = torch.stack(
+    parts = weight[:, None] * torch.stack(
         [
             by_energy,
             by_energy * t + by_slope,

@@ -12,18 +12,24 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from asediff.kernels.arrays import Exclusions
+from asediff.kernels.reference.pair import pair_weights
 from asediff.kernels.shells import SUPPORT, ShellGrid
 
 PAIRS_AT_ONCE = 1 << 16
 
 
-def pair_distances(positions: Tensor, cell: Tensor, reach: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def pair_distances(
+    positions: Tensor, cell: Tensor, reach: float, atoms: Tensor | None = None, exclusions: Exclusions | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Unordered pairs of different atoms closer than reach, one periodic image after the other.
 
     Args:
         positions: `(n_atoms, 3)`, length.
         cell: `(3, 3)`, rows are lattice vectors, length.
         reach: largest distance, length.
+        atoms: `(n_atoms,)` int64, their numbers in the exclusions.
+        exclusions: pairs of weight 0 are left out in their nearest image.
 
     Yields:
         first `(n,)`, second `(n,)` and distance `(n,)`, differentiable with respect to positions.
@@ -34,9 +40,13 @@ def pair_distances(positions: Tensor, cell: Tensor, reach: float) -> Iterator[tu
     for first, second in pairs.split(PAIRS_AT_ONCE, dim=1):
         d = positions[second] - positions[first]
         nearest = d - torch.round(d.detach() @ inverse) @ cell
+        kept = torch.ones_like(first, dtype=torch.bool)
+        if exclusions is not None and atoms is not None:
+            kept = pair_weights(atoms[first], atoms[second], exclusions) > 0.0
         for shift in itertools.product(*(range(-n, n + 1) for n in images)):
             moved = nearest + torch.tensor(shift, dtype=cell.dtype, device=cell.device) @ cell
-            close = torch.nonzero((moved.detach() ** 2).sum(-1) < reach**2).squeeze(-1)
+            within = (moved.detach() ** 2).sum(-1) < reach**2
+            close = torch.nonzero(within if any(shift) else within & kept).squeeze(-1)
             if len(close):
                 yield first[close], second[close], torch.linalg.vector_norm(moved[close], dim=-1)
 
@@ -58,7 +68,13 @@ def kernel_weights(r: Tensor, grid: ShellGrid) -> Tensor:
 
 
 def smeared_counts(
-    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
+    positions: Tensor,
+    cell: Tensor,
+    offsets: Tensor,
+    types: Tensor,
+    channels: Tensor,
+    grid: ShellGrid,
+    exclusions: Exclusions | None = None,
 ) -> Tensor:
     """As `asediff.kernels.cpu.rdf.smeared_counts`; any device, differentiable any number of times."""
     n_channels = int(channels.max()) + 1
@@ -69,7 +85,7 @@ def smeared_counts(
             atoms = torch.arange(int(offsets[s]), int(offsets[s + 1]), device=frame.device)
             atoms = atoms[types[atoms] >= 0]
             counts = frame.new_zeros(n_channels, grid.bins)
-            for first, second, r in pair_distances(frame[atoms], cell[s], grid.reach):
+            for first, second, r in pair_distances(frame[atoms], cell[s], grid.reach, atoms, exclusions):
                 channel = channels[types[atoms[first]], types[atoms[second]]]
                 kept = channel >= 0
                 counts = counts.index_add(0, channel[kept], kernel_weights(r[kept], grid))

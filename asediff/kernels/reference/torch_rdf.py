@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from asediff.kernels.arrays import Exclusions
 from asediff.kernels.reference import rdf as reference_rdf
 from asediff.kernels.shells import N_MOMENTS, ShellGrid, moment_expansion
 
@@ -31,7 +32,14 @@ class _Close(NamedTuple):
     channel: Tensor
 
 
-def _close_pairs(x: Tensor, cell: Tensor, types: Tensor, channels: Tensor, reach: float) -> Iterator[_Close]:
+def _close_pairs(
+    x: Tensor,
+    cell: Tensor,
+    types: Tensor,
+    channels: Tensor,
+    reach: float,
+    left_out: tuple[Tensor, Tensor, Tensor] | None,
+) -> Iterator[_Close]:
     """Unordered pairs of different atoms closer than reach.
 
     Args:
@@ -40,6 +48,7 @@ def _close_pairs(x: Tensor, cell: Tensor, types: Tensor, channels: Tensor, reach
         types: `(n_copies, n)` int64, -1 for an atom that is left out.
         channels: `(n_types, n_types)` int64.
         reach: largest distance, length.
+        left_out: numbers of copies and of two atoms each, `(n,)`, whose nearest images do not count.
     """
     n_copies, n, _ = x.shape
     inverse = torch.linalg.inv(cell)
@@ -58,6 +67,10 @@ def _close_pairs(x: Tensor, cell: Tensor, types: Tensor, channels: Tensor, reach
         for shift in itertools.product(*(range(-m, m + 1) for m in images)):
             d = (flat + torch.tensor(shift, dtype=x.dtype, device=x.device) @ cell[:, None]).reshape(shape)
             close = wanted & (d.square().sum(-1) < reach**2)
+            if left_out is not None and not any(shift):
+                copy, i, j = left_out
+                here = (i >= begin) & (i < end)
+                close[copy[here], i[here] - begin, j[here]] = False
             copy, i, j = close.nonzero(as_tuple=True)
             near = d[copy, i, j]
             yield _Close(copy, i + begin, j, near, near.norm(dim=-1), channel[copy, i, j])
@@ -91,23 +104,41 @@ def _groups(
         yield members, atoms, x, cells, types[atoms].repeat(n_frames, 1)
 
 
+def _left_out(exclusions: Exclusions | None, atoms: Tensor, n_frames: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """What `_close_pairs` leaves out of the copies of some systems, whose atoms are `(n_systems, n)`."""
+    if exclusions is None:
+        return None
+    owner = torch.repeat_interleave(
+        torch.arange(len(exclusions.first) - 1, device=atoms.device), exclusions.first.diff()
+    )
+    number = torch.full_like(exclusions.first, -1)
+    number[atoms.flatten()] = torch.arange(atoms.numel(), device=atoms.device)
+    ours = (exclusions.weight == 0.0) & (number[owner] >= 0)
+    first, second = number[owner[ours]], number[exclusions.partner[ours]]
+    (n_systems, n), frames = atoms.shape, torch.arange(n_frames, device=atoms.device)
+    copy = (frames[:, None] * n_systems + first // n).flatten()
+    return copy, (first % n).repeat(n_frames), (second % n).repeat(n_frames)
+
+
 class _SmearedCounts(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
-    ) -> Tensor:
+        ctx: Any, positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid,
+        exclusions: Exclusions | None,
+    ) -> Tensor:  # fmt: skip
         if not bool(torch.isfinite(positions).all()):
             raise ValueError("positions: not finite, so there are no distances to count; find the step that blew up")
         ctx.save_for_backward(positions, cell, offsets, types, channels)
-        ctx.grid = grid
+        ctx.grid, ctx.exclusions = grid, exclusions
         expansion = moment_expansion(grid.width / grid.bin_width)
         n_sub_bins = grid.bins * expansion.subdivision + 2 * expansion.padding
         n_channels, n_frames = int(channels.max()) + 1, len(positions)
         table = torch.tensor(expansion.table, device=positions.device)
         counts = torch.zeros(n_frames, len(cell), n_channels, grid.bins, dtype=torch.float64, device=positions.device)
-        for members, _, x, cells, kinds in _groups(positions, cell, offsets, types):
+        for members, atoms, x, cells, kinds in _groups(positions, cell, offsets, types):
+            left_out = _left_out(exclusions, atoms, n_frames)
             moments = table.new_zeros(len(x) * n_channels * n_sub_bins, N_MOMENTS)
-            for pairs in _close_pairs(x, cells, kinds, channels, grid.reach):
+            for pairs in _close_pairs(x, cells, kinds, channels, grid.reach, left_out):
                 sub_bin, powers = _places(pairs.r, grid)
                 moments.index_add_(0, (pairs.copy * n_channels + pairs.channel) * n_sub_bins + sub_bin, powers)
             windows = moments.reshape(-1, n_sub_bins, N_MOMENTS).unfold(1, len(table), expansion.subdivision)
@@ -136,7 +167,8 @@ class _SmearedCounts(torch.autograd.Function):
             slopes = table.new_zeros(len(incoming), n_sub_bins, N_MOMENTS).index_add_(1, row, spread)
             slopes = slopes.reshape(-1, N_MOMENTS)
             pull = torch.zeros_like(x)
-            for pairs in _close_pairs(x, cells, kinds, channels, grid.reach):
+            left_out = _left_out(ctx.exclusions, atoms, len(positions))
+            for pairs in _close_pairs(x, cells, kinds, channels, grid.reach, left_out):
                 sub_bin, powers = _places(pairs.r, grid)
                 at = (pairs.copy * n_channels + pairs.channel) * n_sub_bins + sub_bin
                 size = (slopes[at] * powers).sum(-1) / pairs.r.clamp_min(1e-300)
@@ -144,14 +176,20 @@ class _SmearedCounts(torch.autograd.Function):
                 pull.index_put_((pairs.copy, pairs.second), force, accumulate=True)
                 pull.index_put_((pairs.copy, pairs.first), -force, accumulate=True)
             result[:, atoms] = pull.reshape(len(positions), *atoms.shape, 3)
-        return result.to(positions.dtype), None, None, None, None, None
+        return result.to(positions.dtype), None, None, None, None, None, None
 
 
 def smeared_counts(
-    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
+    positions: Tensor,
+    cell: Tensor,
+    offsets: Tensor,
+    types: Tensor,
+    channels: Tensor,
+    grid: ShellGrid,
+    exclusions: Exclusions | None = None,
 ) -> Tensor:
     """As `asediff.kernels.cpu.rdf.smeared_counts`, on the device of the positions."""
     if grid.width == 0.0:
-        return reference_rdf.smeared_counts(positions, cell, offsets, types, channels, grid)
-    result: Tensor = _SmearedCounts.apply(positions, cell, offsets, types, channels, grid)
+        return reference_rdf.smeared_counts(positions, cell, offsets, types, channels, grid, exclusions)
+    result: Tensor = _SmearedCounts.apply(positions, cell, offsets, types, channels, grid, exclusions)
     return result
