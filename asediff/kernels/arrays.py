@@ -14,6 +14,18 @@ NVE, NOSE_HOOVER, LANGEVIN = 0, 1, 2
 """Values of `Stepper.kind`."""
 
 
+class Exclusions(NamedTuple):
+    """Pairs whose nearest image is weighted, as rows of every atom: those of atom i are first[i]:first[i + 1].
+
+    first: `(n_atoms + 1,)` int64. partner: `(n,)` int64, ascending in each row; a pair is in the rows of both atoms.
+    weight: `(n,)` float64, 0 for an excluded pair.
+    """
+
+    first: Array
+    partner: Array
+    weight: Array
+
+
 class Batch(NamedTuple):
     """The fixed part of one or many systems; atoms of all systems concatenated.
 
@@ -23,6 +35,7 @@ class Batch(NamedTuple):
         cell: `(n_systems, 3, 3)`, rows are lattice vectors, length.
         pbc: `(n_systems, 3)` bool.
         types: `(n_atoms,)` int32, 0..n_types-1.
+        exclusions: pairs whose nearest image is weighted, atoms numbered as in the batch; None when there are none.
     """
 
     masses: Array
@@ -30,6 +43,7 @@ class Batch(NamedTuple):
     cell: Array
     pbc: Array
     types: Array
+    exclusions: Exclusions | None = None
 
     @property
     def n_systems(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
-from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Batch, SplineTables, Stepper
+from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Batch, Exclusions, SplineTables, Stepper
 from asediff.kernels.noise import philox_normal
 
 
@@ -56,6 +56,38 @@ def spline(t, index, s):
     return np.where(beyond, 0.0, energy), np.where(beyond, 0.0, slope)
 
 
+def exclusions(pairs, weights, n_atoms):
+    """Rows of both atoms of pairs `(n, 2)` with their weights."""
+    pairs = np.concatenate([pairs, np.flip(pairs, 1)])
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    first = np.searchsorted(pairs[order, 0], np.arange(n_atoms + 1)).astype(np.int64)
+    return Exclusions(first, pairs[order, 1].astype(np.int64), np.tile(weights, 2)[order].astype(np.float64))
+
+
+def chains(b, length=5, *, weights=(0.0, 0.0, 0.35, 1.0)):
+    """The batch with its atoms bonded to chains: pairs 1, 2, ... bonds apart have these weights."""
+    pairs, values = [], []
+    for begin, end in itertools.pairwise(b.offsets):
+        for i in range(begin, end):
+            for apart, weight in enumerate(weights, 1):
+                if i + apart < end and (i - begin) // length == (i + apart - begin) // length:
+                    pairs.append((i, i + apart))
+                    values.append(weight)
+    return b._replace(exclusions=exclusions(np.array(pairs), np.array(values), len(b.masses)))
+
+
+def pair_weights(b, system):
+    """`(n, n)`, the weight of each pair of a system."""
+    begin, end = b.offsets[system : system + 2]
+    result = np.ones((end - begin, end - begin))
+    if b.exclusions is not None:
+        first, partner, weight = b.exclusions
+        for i in range(begin, end):
+            row = slice(first[i], first[i + 1])
+            result[i - begin, partner[row] - begin] = weight[row]
+    return result
+
+
 def forces(positions, b, t):
     """Energy `(n_systems,)`, forces and virial `(n_systems, 3, 3)` by a sum over all pairs and their images."""
     total = np.zeros_like(positions, dtype=np.float64)
@@ -69,12 +101,17 @@ def forces(positions, b, t):
             fractional = np.linalg.lstsq(b.cell[system].T, x.T, rcond=None)[0].T * b.pbc[system]
         x = x - np.floor(fractional) @ cell
         # two wrapped atoms differ by less than a cell, and no face is closer than the cutoff: one image each way
-        for image in itertools.product(*([-1, 0, 1] if p else [0] for p in b.pbc[system])):
+        images = list(itertools.product(*([-1, 0, 1] if p else [0] for p in b.pbc[system])))
+        nearest, weight = np.full((len(x), len(x)), np.inf), pair_weights(b, system)
+        for image in images if b.exclusions else []:
+            nearest = np.minimum(nearest, ((x[:, None] - x[None] - np.array(image) @ cell) ** 2).sum(-1))
+        for image in images:
             apart = x[:, None] - x[None] - np.array(image) @ cell
             s = (apart * apart).sum(-1)
             i, j = np.nonzero((s < t.cutoff**2) & (s > 0.0))
-            d = apart[i, j]
+            d, w = apart[i, j], np.where(s == nearest, weight, 1.0)[i, j]
             u, slope = spline(t, t.table_index[system][kinds[i], kinds[j]], s[i, j])
+            u, slope = w * u, w * slope
             pair = -2.0 * slope[:, None] * d
             energy[system] += 0.5 * u.sum()
             np.add.at(total[inside], i, pair)
