@@ -8,6 +8,7 @@ the whole cost. No periodic height is less than twice the cutoff, so whichever i
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from asediff.kernels.arrays import Exclusions
@@ -28,7 +29,7 @@ def exclusion_rows(
     none = np.zeros(0, dtype=np.int64)
     if exclusions is None:
         return np.zeros(1, dtype=np.int64), none, none, np.ones(1)
-    first, partner, weight = (np.asarray(values) for values in exclusions)
+    first, partner, weight = (torch.as_tensor(values).cpu().numpy() for values in exclusions)
     inside = slice(int(first[begin]), int(first[end]))
     partner, weight = partner[inside].astype(np.int64), weight[inside].astype(np.float64)
     counted = weight != 1.0

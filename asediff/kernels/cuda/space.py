@@ -56,6 +56,8 @@ class Shape(NamedTuple):
         capacity: entries of a neighbor row.
         cell_capacity: atoms in a cell.
         tape_length: states that can be kept.
+        weights: of pairs, 1 first; tables and types are repeated for each.
+        n_partners: pairs of other weights, each in the rows of both atoms.
     """
 
     device: torch.device
@@ -71,6 +73,8 @@ class Shape(NamedTuple):
     capacity: int
     cell_capacity: int
     tape_length: int
+    weights: tuple[float, ...]
+    n_partners: int
 
 
 class Inputs(NamedTuple):
@@ -82,6 +86,8 @@ class Inputs(NamedTuple):
         stepper: integrator.
         atom_in_system: `(n_atoms,)` int32, index of each atom within its system as the caller numbers it.
         skin: length.
+        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins.
+        partners: `(n_partners, 2)` int32: atoms whose pairs have other weights, what moves an entry to that weight's type.
     """
 
     batch: Batch
@@ -89,6 +95,8 @@ class Inputs(NamedTuple):
     stepper: Stepper
     atom_in_system: Tensor
     skin: float
+    first_partner: Tensor
+    partners: Tensor
 
 
 class Tiling(NamedTuple):
@@ -146,6 +154,7 @@ class Space:
 
         self.numbers, self.boxes = double(N_NUMBERS), real(n_systems, 18)
         self.masses, self.types, self.atom_in_system = real(n), whole(n), whole(n)
+        self.first_partner, self.partners = whole(n + 1), whole(shape.n_partners, 2)
         self.coefficients = real(*shape.tables, 4)
         self.table_index = whole(n_systems, shape.n_types, shape.n_types)
         self.kT, self.n_dof, self.decay = double(n_systems), double(n_systems), double(n_systems)
@@ -177,7 +186,7 @@ class Space:
 
     def load(self, inputs: Inputs) -> None:
         """Take over what stays fixed during a run."""
-        batch, tables, stepper, atom_in_system, skin = inputs
+        batch, tables, stepper, atom_in_system, skin = inputs[:5]
         cutoff = tables.cutoff
         numbers = [0.0] * N_NUMBERS
         numbers[S_LO], numbers[INVERSE_SPACING], numbers[TIMESTEP] = tables.s_lo, 1.0 / tables.spacing, stepper.timestep
@@ -190,6 +199,8 @@ class Space:
         self.masses.copy_(batch.masses)
         self.types.copy_(batch.types)
         self.atom_in_system.copy_(atom_in_system)
+        self.first_partner.copy_(inputs.first_partner)
+        self.partners.copy_(inputs.partners)
         self.coefficients.copy_(tables.coefficients)
         self.table_index.copy_(tables.table_index)
         self.kT.copy_(stepper.kT)
@@ -231,6 +242,15 @@ class Space:
 
     def build_rows(self) -> None:
         """Remake the rows of the systems whose atoms have moved."""
+        self._list_neighbors()
+        if self.shape.n_partners:
+            cuda_lists.weigh_rows[(self.n_blocks,)](
+                self.rows, self.row_count, self.first_partner, self.partners, self.blocks, self.moved,
+                self.shape.capacity, BLOCK=self.tiling.block, LANES=self.tiling.lanes,
+                **launch_options(self.tiling.warps),
+            )  # fmt: skip
+
+    def _list_neighbors(self) -> None:
         shape, tiling, grid = self.shape, self.tiling, (self.n_blocks,)
         own = (self.positions, self.reference, self.types, self.rows, self.row_count, self.needed)
         if shape.grids is None:
@@ -353,7 +373,8 @@ class Space:
 
     def coefficient_gradient(self) -> Tensor:
         """`(n_tables, n_intervals, 4)`, from the sums of w_ij.d t^k."""
-        sums = self.by_table.sum(0)
+        by_copies = self.by_table.sum(0).unflatten(0, (len(self.shape.weights), -1))
+        sums = torch.einsum("w,w...->...", by_copies.new_tensor(self.shape.weights), by_copies)
         factors = -2.0 * self.numbers[INVERSE_SPACING] * torch.arange(4, dtype=torch.float64, device=sums.device)
         return (torch.nn.functional.pad(sums, (1, 0)) * factors).to(self.shape.dtype)
 
