@@ -7,6 +7,9 @@ the whole cost. No periodic height is less than twice the cutoff, so whichever i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,26 +20,40 @@ EXCLUDED = -1
 """Class of a pair of weight 0."""
 
 
-def exclusion_rows(
-    exclusions: Exclusions | None, begin: int, end: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Partners of atoms begin..end-1, numbered from `begin`, without those of weight 1.
+Integers: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def _rows_where(
+    exclusions: Exclusions | None, begin: int, end: int, chosen: Callable[[Floats], Any]
+) -> tuple[Integers, Integers, Floats]:
+    """The part of some rows whose weight is chosen: where each begins, `(1,)` when all are empty, partners, weights."""
+    empty = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+    if exclusions is None:
+        return empty
+    first, partner, weight = (torch.as_tensor(values).cpu().numpy() for values in exclusions)
+    inside = slice(int(first[begin]), int(first[end]))
+    kept = chosen(weight[inside])
+    if not kept.any():
+        return empty
+    starts = np.concatenate([[0], np.cumsum(kept)])[first[begin : end + 1] - first[begin]]
+    return starts, partner[inside][kept].astype(np.int64), weight[inside][kept].astype(np.float64)
+
+
+def excluded_rows(exclusions: Exclusions | None, n_atoms: int) -> tuple[Integers, Integers]:
+    """Partners that pairs are left out of histograms with, those of weight 0, and where each atom's begin."""
+    return _rows_where(exclusions, 0, n_atoms, lambda weight: weight == 0.0)[:2]
+
+
+def exclusion_rows(exclusions: Exclusions | None, begin: int, end: int) -> tuple[Integers, Integers, Integers, Floats]:
+    """Partners of atoms begin..end-1, numbered from `begin`, of other weights than 1.
 
     Returns:
         Where each atom's partners begin `(end - begin + 1,)`, `(1,)` when there are none; the partners `(n,)`; the
         class of each `(n,)`, its place among the weights, or `EXCLUDED`; and the different weights but 0, 1 first.
     """
-    none = np.zeros(0, dtype=np.int64)
-    if exclusions is None:
-        return np.zeros(1, dtype=np.int64), none, none, np.ones(1)
-    first, partner, weight = (torch.as_tensor(values).cpu().numpy() for values in exclusions)
-    inside = slice(int(first[begin]), int(first[end]))
-    partner, weight = partner[inside].astype(np.int64), weight[inside].astype(np.float64)
-    counted = weight != 1.0
-    starts = np.concatenate([[0], np.cumsum(counted)])[first[begin : end + 1] - first[begin]]
-    partner, weight = partner[counted] - begin, weight[counted]
-    if not len(partner):
-        return np.zeros(1, dtype=np.int64), none, none, np.ones(1)
+    starts, partner, weight = _rows_where(exclusions, begin, end, lambda weight: weight != 1.0)
+    partner = partner - begin
     weights = np.concatenate([[1.0], np.unique(weight[weight != 0.0])])
     classes = np.argmax(weight[:, None] == weights, axis=1)
     return starts, partner, np.where(weight == 0.0, EXCLUDED, classes), weights

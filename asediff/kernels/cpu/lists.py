@@ -143,7 +143,7 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
 
 @inner()
 def _weigh(space, row, lower, total, atom):  # type: ignore[no-untyped-def]
-    """Take an atom's excluded partners out of its row and move weighted ones to their tables; returns the new counts."""
+    """Take an atom's excluded partners out of its row and move weighted ones to their tables; returns both counts."""
     owners, slot_of, partners = space.entries[OWNER], space.atoms[SLOT_OF], space.partners
     kept, kept_lower = 0, 0
     for e in range(total):

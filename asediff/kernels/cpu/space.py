@@ -79,7 +79,7 @@ class Space(NamedTuple):
         control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
         by_block: float64, one sum for each `BLOCK` slots.
-        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins; one entry when all are empty.
+        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins; `(1,)` without any.
         partners: `(2, n)` int32, by atom: those its interaction with has a weight, and what moves an entry to the
             weighted table, -1 for an excluded one.
     """

@@ -87,7 +87,7 @@ class Inputs(NamedTuple):
         atom_in_system: `(n_atoms,)` int32, index of each atom within its system as the caller numbers it.
         skin: length.
         first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins.
-        partners: `(n_partners, 2)` int32: atoms whose pairs have other weights, what moves an entry to that weight's type.
+        partners: `(n_partners, 2)` int32, atoms that pairs have other weights with, and what moves an entry to its type.
     """
 
     batch: Batch
