@@ -174,7 +174,7 @@ def compile_forward(build: str):  # type: ignore[no-untyped-def]
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forward(space, chain, step, n_steps, save_every, snapshot_every, record, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Take steps control[STEP]..n_steps-1 from the state in `space`; see `asediff.kernels.cpu.backend.rollout`."""
+        """Take steps control[STEP]..n_steps-1 from the state in `space`; see `asediff.kernels.cpu.rollout`."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         half = 0.5 * step.timestep

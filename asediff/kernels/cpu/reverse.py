@@ -256,11 +256,11 @@ def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
 
 
 def compile_reverse(build: str):  # type: ignore[no-untyped-def]
-    """The compiled reverse pass; for `build` see `cpu_forward`."""
+    """The compiled reverse pass; for `build` see `asediff.kernels.cpu.forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_reverse(space, chain, by_chain, step, plan, tape, table_gradients, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Reverse pass from step control[STEP] down to step `plan.low`; see `asediff.kernels.cpu.backend.rollout_vjp`.
+        """Reverse pass from step control[STEP] down to step `plan.low`; see `asediff.kernels.cpu.descent`.
 
         Args:
             space: with dL/dx and dL/dv in rows GX, GV, KICK of the state; also x and v when stepping back.

@@ -108,7 +108,7 @@ def _listed(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def
 
 
 def _compile_static(build: str):  # type: ignore[no-untyped-def]
-    """The compiled functions; for `build` see `cpu_forward`."""
+    """The compiled functions; for `build` see `asediff.kernels.cpu.forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forces(space, energies, rank, n_threads):  # type: ignore[no-untyped-def]

@@ -87,7 +87,7 @@ class Inputs(NamedTuple):
         atom_in_system: `(n_atoms,)` int32, index of each atom within its system as the caller numbers it.
         skin: length.
         first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins.
-        partners: `(n_partners, 2)` int32, atoms that pairs have other weights with, and what moves an entry to its type.
+        partners: `(n_partners, 2)` int32: an atom, and what moves its entry to the type of the pair's weight.
     """
 
     batch: Batch
