@@ -74,6 +74,32 @@ def configuration(case="mixed", *, bonded=False, n=3):
     return x, v, b._replace(exclusions=chains(b.offsets)) if bonded else b, t
 
 
+def device_of(backend):
+    return "cuda" if backend == "cuda" and torch.cuda.is_available() else "cpu"
+
+
+def given(backend, record, dtype):
+    """Arrays as tensors of a backend, real ones in a floating-point type."""
+
+    def tensor(value):
+        if isinstance(value, tuple):
+            return given(backend, value, np.float64)
+        if not isinstance(value, np.ndarray):
+            return value
+        kind = {"f": dtype, "u": np.int64}.get(value.dtype.kind, value.dtype)
+        return torch.from_numpy(np.array(value, dtype=kind)).to(device_of(backend))
+
+    return type(record)(*map(tensor, record)) if isinstance(record, tuple) else tensor(record)
+
+
+def close(value, exact, tolerance):
+    """Within a fraction of the largest element."""
+    exact = torch.as_tensor(exact).detach().to(torch.float64)
+    if exact.numel():
+        scale = max(float(exact.abs().max()), 1e-30)
+        torch.testing.assert_close(value.detach().cpu().to(torch.float64), exact, rtol=0.0, atol=tolerance * scale)
+
+
 def spline(t, index, s):
     """Energy and du/ds of table `index` (arrays) at squared distances s."""
     n = t.coefficients.shape[1]
@@ -257,6 +283,19 @@ def thermo(x, v, chain, coefficients, b, t, stepper):
         kT, n_dof = torch.from_numpy(stepper.kT), torch.from_numpy(stepper.n_dof)
         bath = bath + kT * (n_dof * places[:, 0] + places[:, 1:].sum(-1))
     return torch.stack([energy, virial.diagonal(dim1=1, dim2=2).sum(-1), energy + kinetic + bath], -1)
+
+
+def gas(*, skewed=True, n_frames=2):
+    """Frames of two systems, one of them skewed: positions in and around the cell, some atoms left out; channels."""
+    generator = torch.Generator().manual_seed(0)
+    cell = torch.stack([7.0 * torch.eye(3, dtype=torch.float64)] * 2)
+    if skewed:
+        cell[1] += torch.tensor([[1.0, 0, 0], [2.0, 0.5, 0], [-1.0, 1.0, 1.0]])
+    offsets = torch.tensor([0, 30, 54])
+    system = torch.bucketize(torch.arange(54), offsets[1:], right=True)
+    scaled = 3.0 * torch.rand(n_frames, 54, 3, generator=generator, dtype=torch.float64) - 1.0
+    positions = (scaled[:, :, None] @ cell[system])[:, :, 0]
+    return positions, cell, offsets, torch.arange(54) % 3 - 1, torch.tensor([[0, 1], [1, -1]])
 
 
 def distances(positions, cell, offsets, types, channels, exclusions=None):

@@ -11,6 +11,7 @@ import brute_force
 import numpy as np
 import pytest
 import torch
+from brute_force import close, device_of, given
 
 from asediff.kernels import arrays
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
@@ -34,32 +35,6 @@ def module(backend):
 
         return cuda
     return {"cpu": cpu, "reference": reference}[backend]
-
-
-def device_of(backend):
-    return "cuda" if backend == "cuda" and torch.cuda.is_available() else "cpu"
-
-
-def given(backend, record, dtype):
-    """Arrays as tensors of a backend, real ones in a floating-point type."""
-
-    def tensor(value):
-        if isinstance(value, tuple):
-            return given(backend, value, np.float64)
-        if not isinstance(value, np.ndarray):
-            return value
-        kind = {"f": dtype, "u": np.int64}.get(value.dtype.kind, value.dtype)
-        return torch.from_numpy(np.array(value, dtype=kind)).to(device_of(backend))
-
-    return type(record)(*map(tensor, record)) if isinstance(record, tuple) else tensor(record)
-
-
-def close(value, exact, tolerance):
-    """Within a fraction of the largest element."""
-    exact = torch.as_tensor(exact).detach().to(torch.float64)
-    if exact.numel():
-        scale = max(float(exact.abs().max()), 1e-30)
-        torch.testing.assert_close(value.detach().cpu().to(torch.float64), exact, rtol=0.0, atol=tolerance * scale)
 
 
 def excluding(backend, bonded):
@@ -132,19 +107,6 @@ def test_runs_and_their_gradients(backend, mode, every, kind, case, bonded):
         close(value, torch.zeros(0) if exact is None else exact, 1e-9)
 
 
-def gas(*, skewed=True, n_frames=2):
-    """Frames of two systems, one of them skewed: positions in and around the cell, some atoms left out; channels."""
-    generator = torch.Generator().manual_seed(0)
-    cell = torch.stack([7.0 * torch.eye(3, dtype=torch.float64)] * 2)
-    if skewed:
-        cell[1] += torch.tensor([[1.0, 0, 0], [2.0, 0.5, 0], [-1.0, 1.0, 1.0]])
-    offsets = torch.tensor([0, 30, 54])
-    system = torch.bucketize(torch.arange(54), offsets[1:], right=True)
-    scaled = 3.0 * torch.rand(n_frames, 54, 3, generator=generator, dtype=torch.float64) - 1.0
-    positions = (scaled[:, :, None] @ cell[system])[:, :, 0]
-    return positions, cell, offsets, torch.arange(54) % 3 - 1, torch.tensor([[0, 1], [1, -1]])
-
-
 def histograms(backend):
     if backend == "cuda":
         from asediff.kernels.cuda import rdf as cuda_rdf
@@ -161,7 +123,7 @@ def test_histograms_and_their_gradient(backend, skewed, r_max, width, bonded, mo
     excluding(backend, bonded)
     monkeypatch.setattr(torch_rdf, "PAIRS_AT_ONCE", 1500)
     grid = ShellGrid(0.5, r_max, 14, width)
-    positions, *rest = gas(skewed=skewed)
+    positions, *rest = brute_force.gas(skewed=skewed)
     exclusions = brute_force.chains(rest[1]) if bonded else None
     positions.requires_grad_()
     exact = torch.zeros(2, 2, 2, grid.bins, dtype=torch.float64)
@@ -190,7 +152,7 @@ def test_histograms_and_their_gradient(backend, skewed, r_max, width, bonded, mo
 @pytest.mark.parametrize("squared", [False, True], ids=["", "squared"])
 @BONDED
 def test_plain_histograms(backend, squared, bonded):
-    positions, *rest = gas()
+    positions, *rest = brute_force.gas()
     exclusions = brute_force.chains(rest[1]) if bonded else None
     exact = torch.zeros(2, 2, 2, 11, dtype=torch.int64)
     for frame in range(2):
@@ -208,7 +170,7 @@ def test_plain_histograms(backend, squared, bonded):
 
 @pytest.mark.parametrize("backend", ["torch", *FUSED])
 def test_positions_that_are_not_finite_are_refused(backend):
-    positions, *rest = gas()
+    positions, *rest = brute_force.gas()
     positions[0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="positions: not finite"):
         histograms(backend).smeared_counts(positions, *rest, ShellGrid(0.5, 3.3, 14, 0.2))
