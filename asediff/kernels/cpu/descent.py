@@ -22,7 +22,8 @@ from asediff.kernels.cpu.space import (
     X,
     make_space,
 )
-from asediff.kernels.cpu.teamwork import build_name, for_each_system, make_step, put, run_forward, take, until_done
+from asediff.kernels.cpu.teamwork import build_name, for_each_system, put, run_forward, take, until_done
+from asediff.kernels.cpu.thermostats import make_step
 from asediff.kernels.recovery import strayed
 
 NEVER = 2**62

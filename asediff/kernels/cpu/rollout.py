@@ -12,7 +12,8 @@ import numpy as np
 from asediff.kernels.arrays import Array, Batch, Rollout, SplineTables, Stepper
 from asediff.kernels.cpu.forward import Record
 from asediff.kernels.cpu.space import FAILED, FORWARD_ROWS, Space, V, X, make_space
-from asediff.kernels.cpu.teamwork import for_each_system, make_step, put, run_forward, take, until_done
+from asediff.kernels.cpu.teamwork import for_each_system, put, run_forward, take, until_done
+from asediff.kernels.cpu.thermostats import make_step
 
 
 def _check_types(positions: Array, velocities: Array, chain: Array, batch: Batch) -> None:

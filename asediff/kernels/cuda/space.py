@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asediff.kernels.arrays import NOSE_HOOVER, Batch, SplineTables, Stepper
-from asediff.kernels.cuda import chain as cuda_chain
+from asediff.kernels.arrays import Batch, SplineTables, Stepper
 from asediff.kernels.cuda import lists as cuda_lists
 from asediff.kernels.cuda import pair as cuda_pair
 from asediff.kernels.cuda import step as cuda_step
+from asediff.kernels.cuda import thermostats as cuda_thermostats
 from asediff.kernels.cuda.math import (
     ALLOWED_2,
     CUTOFF_2,
@@ -300,25 +300,25 @@ class Space:
             self._repeat(("forward", n, tape), lambda n=n: self._steps(n, tape))  # type: ignore[misc]
 
     def _steps(self, n_steps: int, tape: bool) -> None:  # noqa: FBT001
-        thermostatted = self.shape.kind == NOSE_HOOVER
+        rescaled = cuda_thermostats.rescales(self.shape.kind)
         for step in range(n_steps):
-            if thermostatted:
+            if rescaled:
                 self._move_chain(close=step > 0, opens=True, tape=tape)
             cuda_step.advance[(self.n_blocks,)](
                 self.positions, self.velocities, self.forces, self.masses, self.reference, self.moved, self.failed,
                 self.counter, self.scales, self.seeds, self.atom_in_system, self.kT, self.decay, self.numbers,
                 self.blocks, self.tape_positions, self.tape_velocities, self.first_step, self.n_atoms,
-                KIND=self.shape.kind, TAPE=tape, BLOCK=self.tiling.block, **launch_options(1),
+                KIND=self.shape.kind, RESCALED=rescaled, TAPE=tape, BLOCK=self.tiling.block, **launch_options(1),
             )  # fmt: skip
             self.sum_forces(kick=True)
-        if thermostatted:
+        if rescaled:
             self._move_chain(close=True, opens=False, tape=False)
             cuda_step.rescale[(self.n_blocks,)](
                 self.velocities, self.scales, self.blocks, BLOCK=self.tiling.block, **launch_options(1)
             )
 
     def _move_chain(self, *, close: bool, opens: bool, tape: bool) -> None:
-        cuda_chain.move_chain[(self.n_systems,)](
+        cuda_thermostats.move_chain[(self.n_systems,)](
             self.chain, self.chain_masses, self.kT, self.n_dof, self.kinetic, self.block_kinetic,
             self.blocks_of_systems, self.scales, self.counter, self.tape_chain, self.numbers, self.n_systems,
             CLOSE=close, OPEN=opens, TAPE=tape, **self._chain_sizes(), **launch_options(1),
@@ -344,8 +344,9 @@ class Space:
     def pull_back(self, *, opens: bool, closes: bool, frame: bool) -> None:
         """Gradients at one state of the tape; `opens`: a step follows it, `closes`: a step led to it."""
         shape, tiling, grid = self.shape, self.tiling, (self.n_blocks,)
-        if shape.kind == NOSE_HOOVER:
-            cuda_chain.reverse_chain[(self.n_systems,)](
+        rescaled = cuda_thermostats.rescales(shape.kind)
+        if rescaled:
+            cuda_thermostats.reverse_chain[(self.n_systems,)](
                 self.by_chain, self.chain_masses, self.kT, self.n_dof, self.reverse_sums, self.frame_overlap,
                 self.blocks_of_systems, self.factors, self.counter, self.tape_chain, self.numbers, self.n_systems,
                 OPEN=opens, CLOSE=closes, FRAME=frame, **self._chain_sizes(), **launch_options(1),
@@ -354,21 +355,21 @@ class Space:
             self.positions, self.by_positions, self.by_velocities, self.kick, self.weights, self.masses,
             self.reference, self.moved, self.failed, self.counter, self.factors, self.frame_positions,
             self.frame_velocities, self.numbers, self.blocks, self.tape_positions, self.tape_velocities,
-            self.n_atoms, KIND=shape.kind, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, **launch_options(1),
+            self.n_atoms, RESCALED=rescaled, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, **launch_options(1),
         )  # fmt: skip
         self.build_rows()
         self.reverse_forces(drift=closes)
 
     def reverse_forces(self, *, drift: bool) -> None:
         """Pull `weights` back through the forces, and with `drift` through the drift that led here."""
-        shape, tiling = self.shape, self.tiling
+        shape, tiling, rescaled = self.shape, self.tiling, cuda_thermostats.rescales(self.shape.kind)
         cuda_pair.reverse_of_rows[(self.n_blocks,)](
             self.positions, self.weights, self.by_positions, self.by_velocities, self.kick, self.masses, self.types,
             self.rows, self.row_count, self.coefficients, self.by_table, self.table_index, self.boxes, self.numbers,
             self.blocks, self.moved, self.counter, self.decay, self.tape_velocities, self.reverse_sums,
             shape.capacity, shape.tables[1], shape.n_types, self.n_atoms, 3 * shape.tables[0] * shape.tables[1],
-            KIND=shape.kind, DRIFT=drift, COPIES=tiling.copies, BLOCK=tiling.block, LANES=tiling.lanes,
-            TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
+            KIND=shape.kind, RESCALED=rescaled, DRIFT=drift, COPIES=tiling.copies, BLOCK=tiling.block,
+            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
         )  # fmt: skip
 
     def coefficient_gradient(self) -> Tensor:
