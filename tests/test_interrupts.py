@@ -135,7 +135,7 @@ def test_a_compiled_loop_of_hours_hears_a_signal(folder):
     endless = [*TORCH, "--set", "validation={kind: torch, steps: 50000000, save_every: 5000000}"]
     # after the equilibration and the four epochs of the fit, the equilibration and the run of the validation
     process = start(
-        ["fit", "g.csv", *endless, "-o", "result"], folder, stage="asediff.dynamics.fused_cpu:cpu.rollout@7!"
+        ["fit", "g.csv", *endless, "-o", "result"], folder, stage="asediff.kernels.cpu.backend:forward.rollout@7!"
     )
     wait_until_reached(process, folder)
     process.join(0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from asediff.dynamics.adjoints import Adjoint, Schedule
 from asediff.dynamics.reverse import refuse_second_derivative
 from asediff.dynamics.steppers import State, Stepper
 from asediff.kernels import arrays
-from asediff.kernels.devices import runs_triton
+from asediff.kernels.backend import Backend, backend_of
 from asediff.potentials.base import Potential
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
@@ -25,19 +25,6 @@ class FusedFailure(ArithmeticError):  # noqa: N818
         self.step = step
 
 
-class Backend(Protocol):
-    """The kernels of one kind of device: `asediff.dynamics.fused_cpu` and `asediff.dynamics.fused_cuda`."""
-
-    def rollout(self, call: arrays.FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> Any:
-        """The run; its `failed_step` is the first that left a state not finite, or -1."""
-
-    def outputs(self, run: Any) -> tuple[Tensor, ...]:
-        """Positions and velocities of the frames, then of the last state, its chain, and the energies."""
-
-    def rollout_vjp(self, call: arrays.FusedCall, run: Any, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Gradients in coefficients, x, v and chain, from those of all outputs but the energies."""
-
-
 class FusedForm(NamedTuple):
     """What the kernels need to know of a run besides its state.
 
@@ -45,11 +32,13 @@ class FusedForm(NamedTuple):
         tables: the pair potential.
         stepper: the integrator.
         schedule: the adjoint.
+        backend: the kernels of the system's device.
     """
 
     tables: PairSpline
     stepper: arrays.Stepper
     schedule: Schedule
+    backend: Backend
 
 
 def fused_form(
@@ -57,15 +46,14 @@ def fused_form(
     adjoint: Adjoint,
 ) -> FusedForm | None:  # fmt: skip
     """The compiled form of a run, or None when potential, stepper, adjoint, number type or device have none."""
-    if system.device.type != "cpu" and not runs_triton(system.device):
-        return None
     form, schedule = stepper.compiled(first_step), adjoint.compiled(n_steps, state)
     if form is None or schedule is None:
         return None
     tables = potential.compiled(system, stepper.kT)
-    if tables is None or not tables.fits_kernels(system):
+    backend = None if tables is None or not tables.fits_kernels(system) else backend_of(system.device)
+    if tables is None or backend is None:
         return None
-    return FusedForm(tables, form, schedule)
+    return FusedForm(tables, form, schedule, backend)
 
 
 def fused_run(
@@ -76,8 +64,6 @@ def fused_run(
     n_steps: int,
     save_every: int,
     skin: float | None,
-    *,
-    backend: Backend | None = None,
 ) -> tuple[State, State, Tensor, Tensor, Tensor]:
     """Take the steps in one compiled call.
 
@@ -89,7 +75,6 @@ def fused_run(
         n_steps: number of steps.
         save_every: steps between frames.
         skin: of the neighbor lists, length; None for 12 % of the cutoff.
-        backend: kernels to use; those of the system's device by default.
 
     Returns:
         Frames (each field with a leading n_frames; they carry no thermostat), the last state, and potential energy,
@@ -111,24 +96,12 @@ def fused_run(
         0.12 * spline.cutoff if skin is None else skin,
         "reverse" if backwards else "stored" if snapshot_every == 1 else "replay",
     )
-    kernels = _backend(system) if backend is None else backend
-    x, v, final_x, final_v, final_chain, thermo = _FusedRun.apply(call, kernels, *inputs)
+    x, v, final_x, final_v, final_chain, thermo = _FusedRun.apply(call, form.backend, *inputs)
     energy, virial, conserved = thermo.unbind(-1)
     twice_kinetic = torch.stack([stepper.twice_kinetic(frame) for frame in v.detach()])
     pressure = (twice_kinetic + virial) / (3.0 * system.get_volume())
     frames = State(x, v, x.new_zeros(len(x), system.n_systems, 2, 0))
     return frames, State(final_x, final_v, final_chain), energy, pressure, conserved
-
-
-def _backend(system: System) -> Backend:
-    # imported when needed: compilers take seconds to load
-    if system.device.type == "cuda":
-        from asediff.dynamics import fused_cuda
-
-        return fused_cuda
-    from asediff.dynamics import fused_cpu
-
-    return fused_cpu
 
 
 class _FusedRun(torch.autograd.Function):

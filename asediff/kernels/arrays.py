@@ -107,7 +107,7 @@ class FusedCall(NamedTuple):
         save_every: steps between frames.
         snapshot_every: steps between states kept for the reverse pass; 0 when there is none.
         skin: of the neighbor lists, length.
-        mode: where the reverse pass takes the states from; see `asediff.kernels.cpu.backend.rollout_vjp`.
+        mode: where the reverse pass takes the states from; see `asediff.kernels.cpu.descent.rollout_vjp`.
     """
 
     batch: Batch

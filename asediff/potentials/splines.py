@@ -171,8 +171,6 @@ class PairSpline:
 
     def fits_kernels(self, system: System) -> bool:
         """Whether the compiled loops can take a system: they see the nearest image of each pair only."""
-        if system.exclusions() is not None:  # the compiled loops do not know them yet
-            return False
         heights = periodic_heights(system.cell, system.pbc)
         real = system.dtype in (torch.float32, torch.float64)
         return real and bool((heights >= 2.0 * self.cutoff * (1.0 - 1e-12)).all())

@@ -9,11 +9,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from asediff.kernels.cuda import chain as cuda_chain
 from asediff.kernels.cuda import lists as cuda_lists
 from asediff.kernels.cuda import pair as cuda_pair
 from asediff.kernels.cuda import rdf_loops as cuda_rdf_loops
 from asediff.kernels.cuda import step as cuda_step
+from asediff.kernels.cuda import thermostats as cuda_thermostats
 
 INT32 = [
     "atom_in_system",
@@ -23,10 +23,13 @@ INT32 = [
     "cell_count",
     "cell_needed",
     "cell_system",
+    "first_partner",
     "grids",
     "moved",
     "needed",
     "offsets",
+    "partner",
+    "partners",
     "row_count",
     "rows",
     "table_index",
@@ -60,22 +63,23 @@ RDF = {"BLOCK": 32, "LANES": 32, "IMAGES": 8, "TRICLINIC": True}
 CHAIN = {"M": 3, "P": 4, "CHUNK": 256}
 KERNELS = [
     (cuda_lists.rows_of_all_pairs, 4, {**SMALL, "TRICLINIC": True, "ALL_IMAGES": True}),
+    (cuda_lists.weigh_rows, 4, SMALL),
     (cuda_lists.clear_cells, 4, {"BLOCK": 1024}),
     (cuda_lists.fill_cells, 1, {"BLOCK": 16, "TRICLINIC": False}),
     (cuda_lists.rows_of_cells, 4, {**LARGE, "TRICLINIC": False}),
     (cuda_pair.forces_of_rows, 4, {**SMALL, **PLAIN, "KICK": True}),
     (cuda_pair.energies_of_rows, 4, {**LARGE, **MIXED}),
-    (cuda_pair.reverse_of_rows, 4, {**SMALL, **PLAIN, "KIND": 1, "DRIFT": True, "COPIES": 16}),
-    (cuda_pair.reverse_of_rows, 4, {**LARGE, **MIXED, "KIND": 2, "DRIFT": True, "COPIES": 16}),
-    (cuda_step.advance, 1, {"BLOCK": 4, "KIND": 1, "TAPE": True}),
-    (cuda_step.advance, 1, {"BLOCK": 16, "KIND": 2, "TAPE": True}),
+    (cuda_pair.reverse_of_rows, 4, {**SMALL, **PLAIN, "KIND": 1, "RESCALED": True, "DRIFT": True, "COPIES": 16}),
+    (cuda_pair.reverse_of_rows, 4, {**LARGE, **MIXED, "KIND": 2, "RESCALED": False, "DRIFT": True, "COPIES": 16}),
+    (cuda_step.advance, 1, {"BLOCK": 4, "KIND": 1, "RESCALED": True, "TAPE": True}),
+    (cuda_step.advance, 1, {"BLOCK": 16, "KIND": 2, "RESCALED": False, "TAPE": True}),
     (cuda_step.rescale, 1, {"BLOCK": 4}),
-    (cuda_step.reverse_kicks, 1, {"BLOCK": 4, "KIND": 1, "FIRST": False, "FRAME": True}),
-    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": True, "SQUARED": False}),
-    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": False, "SQUARED": True}),
-    (cuda_rdf_loops.sum_slopes, 4, RDF),
-    (cuda_chain.move_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "TAPE": True}),
-    (cuda_chain.reverse_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "FRAME": True}),
+    (cuda_step.reverse_kicks, 1, {"BLOCK": 4, "RESCALED": True, "FIRST": False, "FRAME": True}),
+    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": True, "SQUARED": False, "EXCLUDED": True}),
+    (cuda_rdf_loops.add_moments, 4, {**RDF, "SMEARED": False, "SQUARED": True, "EXCLUDED": False}),
+    (cuda_rdf_loops.sum_slopes, 4, {**RDF, "EXCLUDED": True}),
+    (cuda_thermostats.move_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "TAPE": True}),
+    (cuda_thermostats.reverse_chain, 1, {**CHAIN, "CLOSE": True, "OPEN": True, "FRAME": True}),
 ]
 
 

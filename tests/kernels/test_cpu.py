@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
-from brute_force import batch, lattice, run, stepper, tables
+from brute_force import batch, chains, lattice, stepper, tables
 from sampling import seed as shifted
 from scipy.interpolate import CubicSpline
 
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
-from asediff.kernels.cpu import backend as cpu
 from asediff.kernels.cpu import descent as cpu_descent
-from asediff.kernels.cpu.backend import pair_forces, rollout, rollout_vjp, set_num_threads
+from asediff.kernels.cpu import rollout as cpu_rollout
+from asediff.kernels.cpu.descent import rollout_vjp
+from asediff.kernels.cpu.rollout import rollout
 from asediff.kernels.cpu.space import BUILDS, make_space
+from asediff.kernels.cpu.static import pair_forces
+from asediff.kernels.cpu.team import set_num_threads
 
 KINDS = [NVE, NOSE_HOOVER, LANGEVIN]
 NAMES = {NVE: "nve", NOSE_HOOVER: "chain", LANGEVIN: "langevin"}
@@ -69,42 +72,6 @@ def loss(record, w):
     return sum(float((a * b).sum()) for a, b in zip(values, w, strict=True))
 
 
-def test_a_run_equals_the_plain_loop(kind):
-    x, v, b, t = mixed_batch()
-    step = stepper(kind, b, first_step=11)
-    chain = chain_of(b, step)
-    states = run(x, v, chain, b, t, step, 12)
-    record = rollout(x, v, chain, b, t, step, 12, 4, snapshot_every=5, skin=0.3)
-    assert record.failed_step == -1
-    # the same operations; 12 steps amplify the round-off of sums by a factor of order ten
-    close = {"rtol": 0, "atol": 1e-11}
-    for k, n in enumerate((4, 8, 12)):
-        np.testing.assert_allclose(record.frame_positions[k], states[n][0], **close)
-        np.testing.assert_allclose(record.frame_velocities[k], states[n][1], **close)
-    for k, n in enumerate((0, 5, 10)):
-        np.testing.assert_allclose(record.snapshot_positions[k], states[n][0], **close)
-        np.testing.assert_allclose(record.snapshot_velocities[k], states[n][1], **close)
-        np.testing.assert_allclose(record.snapshot_chain[k], states[n][2], **close)
-    for found, expected in zip((record.positions, record.velocities, record.chain), states[12], strict=True):
-        np.testing.assert_allclose(found, expected, **close)
-
-
-def test_thermo_is_that_of_the_frames(kind):
-    x, v, b, t = mixed_batch()
-    step = stepper(kind, b)
-    chain = chain_of(b, step)
-    record = rollout(x, v, chain, b, t, step, 6, 3)
-    static = pair_forces(record.frame_positions, b, t)
-    np.testing.assert_allclose(record.thermo[..., 0], static.energy, rtol=1e-12)
-    trace = np.trace(static.virial, axis1=-2, axis2=-1)
-    np.testing.assert_allclose(record.thermo[..., 1], trace, rtol=0, atol=1e-10 * np.abs(trace).max())
-    kinetic = 0.5 * np.add.reduceat(b.masses[:, None] * record.velocities**2, b.offsets[:-1]).sum(-1)
-    bath = 0.5 * (step.chain_masses * record.chain[:, 1] ** 2).sum(-1)
-    if kind == NOSE_HOOVER:
-        bath += step.kT * (step.n_dof * record.chain[:, 0, 0] + record.chain[:, 0, 1:].sum(-1))
-    np.testing.assert_allclose(record.thermo[-1, :, 2], record.thermo[-1, :, 0] + kinetic + bath, rtol=1e-12)
-
-
 @pytest.mark.sampled
 @pytest.mark.parametrize("kind", [NVE, NOSE_HOOVER], ids=NAMES.get)
 def test_energy_is_conserved_over_many_rebuilds(kind):
@@ -130,7 +97,9 @@ def test_energy_is_conserved_over_many_rebuilds(kind):
 
 @pytest.mark.parametrize("mode", ["stored", "replay", "reverse"])
 def test_gradient_equals_central_differences(kind, mode):
+    """Of chains whose pairs are excluded or weighted."""
     x, v, b, t = mixed_batch()
+    b = b._replace(exclusions=chains(b.offsets))
     step = stepper(kind, b)
     chain = chain_of(b, step)
 
@@ -264,9 +233,11 @@ def test_float32_gradient_agrees_to_a_thousandth(kind, mode):
             assert np.linalg.norm(a - e) < 1e-3 * np.linalg.norm(e), name
 
 
-def test_runs_are_independent_of_threads_and_gradients_to_round_off(kind):
+@pytest.mark.parametrize("bonded", [False, True], ids=["", "bonded"])
+def test_runs_are_independent_of_threads_and_gradients_to_round_off(kind, bonded):
     x, cell = lattice(11, 0.8, [[1, 0, 0], [0.2, 1, 0], [0, 0, 1]])
     b, t = batch([cell], [len(x)]), tables()
+    b = b._replace(exclusions=chains(b.offsets) if bonded else None)
     v = np.random.default_rng(9).normal(size=x.shape)
     step = stepper(kind, b)
     chain = chain_of(b, step)
@@ -311,7 +282,7 @@ def test_a_reverse_pass_through_stored_states_builds_half_as_many_lists(monkeypa
         spaces.append(make_space(*arguments, **options))
         return spaces[-1]
 
-    for module in (cpu, cpu_descent):
+    for module in (cpu_rollout, cpu_descent):
         monkeypatch.setattr(module, "make_space", remembered)
     x, cell = lattice(8, 0.7)
     b, t = batch([cell], [len(x)]), tables()
@@ -389,3 +360,11 @@ def test_what_cannot_be_done_is_an_error():
         rollout_vjp(record, *weights(record), mode="stored")
     with pytest.raises(ValueError, match="n_threads=0"):
         set_num_threads(0)
+
+
+def test_more_weights_than_there_is_room_for_are_refused():
+    x, v, b, t = mixed_batch()
+    b = b._replace(exclusions=chains(b.offsets, 40, weights=np.linspace(0.0, 0.9, 30)))
+    step = stepper(NVE, b)
+    with pytest.raises(ValueError, match=r"table_index: system \d uses 3 tables with 30 weights of exclusions"):
+        rollout(x, v, chain_of(b, step), b, t, step, 5, 1)

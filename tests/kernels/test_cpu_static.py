@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from brute_force import batch, forces, lattice, tables
+from brute_force import batch, chains, forces, lattice, tables
 
-from asediff.kernels.cpu.backend import pair_forces, pair_vjp
 from asediff.kernels.cpu.space import BUILDS
-from asediff.kernels.cpu.static import PairEvaluator
+from asediff.kernels.cpu.static import PairEvaluator, pair_forces, pair_vjp
 
 SKEWED = [[1.0, 0.0, 0.0], [0.9, 1.0, 0.0], [-0.8, 0.7, 1.0]]
 MIXED = {"n_tables": 3, "table_index": ((0, 1), (1, 2))}
@@ -12,6 +11,9 @@ MIXED = {"n_tables": 3, "table_index": ((0, 1), (1, 2))}
 
 def _case(name):
     """Positions, batch and tables of a named situation."""
+    if name.endswith(", bonded"):
+        x, b, t = _case(name.removesuffix(", bonded"))
+        return x, b._replace(exclusions=chains(b.offsets)), t
     if name == "cubic":
         x, cell = lattice(6, 0.8)
         return x, batch([cell], [len(x)]), tables()
@@ -82,9 +84,10 @@ CASES = [
     "closer than the table",
     "batch",
 ]
+BONDED = ["hardly wider than twice the cutoff", "skewed", "atoms far outside of the cell", "slab", "mixture", "batch"]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *(f"{name}, bonded" for name in BONDED)])
 def test_energy_forces_and_virial_equal_the_sum_over_all_pairs(name):
     x, b, t = _case(name)
     energy, expected, virial = forces(x, b, t)
@@ -96,7 +99,7 @@ def test_energy_forces_and_virial_equal_the_sum_over_all_pairs(name):
     np.testing.assert_allclose(found.virial, virial, rtol=0, atol=1e-10 * max(1.0, np.abs(virial).max()))
 
 
-@pytest.mark.parametrize("name", ["cubic", "skewed", "mixture", "batch", "slab", "closer than the table"])
+@pytest.mark.parametrize("name", ["cubic", "skewed", "mixture", "batch, bonded", "slab", "closer than the table"])
 def test_reverse_pass_equals_central_differences(name):
     x, b, t = _case(name)
     rng = np.random.default_rng(7)

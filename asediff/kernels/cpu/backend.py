@@ -1,135 +1,122 @@
-"""The fused engine on the CPU: whole runs and their exact reverse pass, compiled, in numpy arrays.
-
-`rollout` and `rollout_vjp` do for a pair table what `simulate` and autograd do for any potential, `pair_forces` and
-`pair_vjp` the same for given configurations. Systems of a batch run side by side on the available threads; a large
-system shares its atoms among them. Where the atoms go does not depend on the number of threads, bit for bit; energies
-and gradients do, through the order of sums, and on nothing else.
-"""
+"""The kernels of the CPU as `asediff.kernels.backend` calls them: tensors become numpy arrays of the same memory."""
 
 from __future__ import annotations
 
+import contextvars
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
 import numpy as np
+import torch
+from torch import Tensor
 
-from asediff.kernels.arrays import Array, Batch, Mode, Rollout, SplineTables, Stepper
-from asediff.kernels.cpu.descent import rollout_vjp
-from asediff.kernels.cpu.forward import Record
-from asediff.kernels.cpu.space import FAILED, FORWARD_ROWS, Space, V, X, make_space
-from asediff.kernels.cpu.static import pair_forces, pair_vjp
+from asediff.kernels import arrays
+from asediff.kernels.arrays import FusedCall
+from asediff.kernels.cpu import descent, static
+from asediff.kernels.cpu import rollout as forward
+from asediff.kernels.cpu.rdf import pair_histograms, smeared_counts
 from asediff.kernels.cpu.team import get_num_threads, set_num_threads
-from asediff.kernels.cpu.teamwork import for_each_system, make_step, put, run_forward, take, until_done
 
-__all__ = ["Mode", "get_num_threads", "pair_forces", "pair_vjp", "rollout", "rollout_vjp", "set_num_threads"]
+__all__ = [
+    "get_num_threads", "outputs", "pair_forces", "pair_histograms", "pair_vjp", "rollout", "rollout_vjp",
+    "set_num_threads", "smeared_counts",
+]  # fmt: skip
 
-
-def _check_types(positions: Array, velocities: Array, chain: Array, batch: Batch) -> None:
-    dtype = positions.dtype
-    if dtype not in (np.float64, np.float32):
-        raise ValueError(f"positions: type {dtype} is not supported; use float64 or float32")
-    for name, value in (("velocities", velocities), ("chain", chain), ("masses", batch.masses)):
-        if value.dtype != dtype:
-            raise ValueError(f"{name}: type {value.dtype} differs from the positions' {dtype}; convert it")
-    if positions.shape != (int(batch.offsets[-1]), 3) or velocities.shape != positions.shape:
-        raise ValueError(
-            f"positions {positions.shape}, velocities {velocities.shape}: expected ({int(batch.offsets[-1])}, 3), "
-            "one row for each atom of the batch"
-        )
+T = TypeVar("T")
+SHORT = 200_000
+"""Atoms times steps of a run that ends sooner than anybody misses an answer to Ctrl-C."""
 
 
-def rollout(
-    positions: Array,
-    velocities: Array,
-    chain: Array,
-    batch: Batch,
-    tables: SplineTables,
-    stepper: Stepper,
-    n_steps: int,
-    save_every: int,
-    *,
-    snapshot_every: int = 0,
-    skin: float = 0.3,
-) -> Rollout:
-    """Take `n_steps` time steps of all systems of a batch.
+def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> arrays.Rollout:
+    """See `asediff.kernels.backend.Backend`."""
+    stepper = call.stepper
+    batch, tables = _arrays(call.batch, call.tables._replace(coefficients=coefficients))
+    run = partial(
+        forward.rollout,
+        _array(x),
+        _array(v),
+        _array(chain),
+        batch,
+        tables,
+        stepper._replace(
+            kT=_array(stepper.kT).astype(batch.masses.dtype),
+            n_dof=_array(stepper.n_dof),
+            chain_masses=_array(stepper.chain_masses).astype(batch.masses.dtype),
+            friction=_array(stepper.friction).astype(batch.masses.dtype),
+            seeds=_array(stepper.seeds).astype(np.uint64),
+        ),
+        call.n_steps,
+        call.save_every,
+        snapshot_every=call.snapshot_every,
+        skin=call.skin,
+    )
+    return _interruptible(run, len(x) * call.n_steps)
 
-    Args:
-        positions: `(n_atoms, 3)`, length; float64 or float32, the type of all arrays.
-        velocities: `(n_atoms, 3)`, length/time.
-        chain: `(n_systems, 2, tchain)`, positions and rates of the thermostats; tchain 0 without.
-        batch: the systems.
-        tables: their pair potentials.
-        stepper: the integrator.
-        n_steps: number of steps.
-        save_every: steps between frames.
-        snapshot_every: steps between the states kept for a reverse pass; 0 keeps the start only.
-        skin: length that neighbor lists reach beyond the cutoff; they are rebuilt when an atom moved half of it.
 
-    Returns:
-        The record; its `failed_step` tells a state that is not finite.
+def outputs(run: arrays.Rollout) -> tuple[Tensor, ...]:
+    """See `asediff.kernels.backend.Backend`."""
+    found = (run.frame_positions, run.frame_velocities, run.positions, run.velocities, run.chain, run.thermo)
+    return tuple(torch.from_numpy(a) for a in found)
 
-    Raises:
-        ValueError: a periodic cell narrower than twice the cutoff, or types that differ.
+
+def rollout_vjp(call: FusedCall, run: arrays.Rollout, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """See `asediff.kernels.backend.Backend`."""
+    loop = partial(descent.rollout_vjp, run, *(_array(g) for g in gradients), mode=call.mode)
+    result = _interruptible(loop, len(run.positions) * call.n_steps)
+    return tuple(torch.from_numpy(a) for a in result)
+
+
+def pair_forces(positions: Tensor, batch: arrays.Batch, tables: arrays.SplineTables) -> arrays.PairForces:
+    """See `asediff.kernels.backend.Backend`."""
+    return arrays.PairForces(*map(torch.from_numpy, static.pair_forces(_array(positions), *_arrays(batch, tables))))
+
+
+def pair_vjp(
+    positions: Tensor, batch: arrays.Batch, tables: arrays.SplineTables, w_forces: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See `asediff.kernels.backend.Backend`."""
+    by_x, by_coefficients = static.pair_vjp(_array(positions), *_arrays(batch, tables), _array(w_forces))
+    return torch.from_numpy(by_x), torch.from_numpy(by_coefficients)
+
+
+def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def _arrays(batch: arrays.Batch, tables: arrays.SplineTables) -> tuple[arrays.Batch, arrays.SplineTables]:
+    masses, offsets, cell, pbc, types = (_array(tensor) for tensor in batch[:5])
+    coefficients, index = _array(tables.coefficients), _array(tables.table_index).astype(np.int32)
+    return (
+        arrays.Batch(masses, offsets, cell, pbc, types.astype(np.int32), batch.exclusions),
+        tables._replace(coefficients=coefficients, table_index=index),
+    )
+
+
+def _interruptible(loop: Callable[[], T], work: int) -> T:
+    """Run a compiled loop so that Ctrl-C is heard meanwhile.
+
+    Python hears signals in its main thread alone, and not before a compiled call returns, which may take minutes. So
+    the main thread waits while another one computes; after Ctrl-C that one goes on until the loop or the process ends.
     """
-    _check_types(positions, velocities, chain, batch)
-    if save_every < 1 or n_steps < 0 or snapshot_every < 0:
-        raise ValueError(
-            f"n_steps={n_steps}, save_every={save_every}, snapshot_every={snapshot_every}: give n_steps >= 0, "
-            "save_every >= 1 and snapshot_every >= 0"
-        )
-    dtype = positions.dtype
-    n_atoms, n_systems, n_frames = len(positions), batch.n_systems, n_steps // save_every
-    n_snapshots = 1 + (n_steps // snapshot_every if snapshot_every else 0)
-    record = Record(
-        np.zeros((n_frames, n_atoms, 3), dtype),
-        np.zeros((n_frames, n_atoms, 3), dtype),
-        np.zeros((n_frames, n_systems, 3), dtype),
-        np.zeros((n_snapshots, n_atoms, 3), dtype),
-        np.zeros((n_snapshots, n_atoms, 3), dtype),
-        np.zeros((n_snapshots, *chain.shape), dtype),
-    )
-    final_positions, final_velocities, final_chain = positions.copy(), velocities.copy(), chain.copy()
-    failures = np.full(n_systems, -1, dtype=np.int64)
+    if work < SHORT or threading.current_thread() is not threading.main_thread():
+        return loop()
+    results: list[T] = []
+    failures: list[BaseException] = []
+    ended = threading.Event()
+    context = contextvars.copy_context()
 
-    def work(system: int, n_threads: int) -> None:
-        begin, end = int(batch.offsets[system]), int(batch.offsets[system + 1])
-        space, _ = make_space(batch, system, tables, skin=skin, n_rows=FORWARD_ROWS, n_threads=n_threads)
-        put(space, X, positions[begin:end])
-        put(space, V, velocities[begin:end])
-        step = make_step(stepper, system, stepper.first_step)
-        space.control[FAILED] = -1
+    def compute() -> None:
+        try:
+            results.append(context.run(loop))
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            ended.set()
 
-        def call(current: Space, rank: int) -> None:
-            run_forward(
-                current,
-                final_chain[system],
-                step,
-                n_steps,
-                save_every,
-                snapshot_every,
-                record,
-                begin,
-                system,
-                rank,
-                n_threads,
-            )
-
-        space = until_done(space, n_threads, call)
-        failures[system] = space.control[FAILED]
-        take(space, X, final_positions[begin:end])
-        take(space, V, final_velocities[begin:end])
-
-    for_each_system(batch, work)
-    failed = failures[failures >= 0]
-    return Rollout(
-        *record[:3],
-        final_positions,
-        final_velocities,
-        final_chain,
-        *record[3:],
-        failed_step=int(failed.min()) if len(failed) else -1,
-        batch=batch,
-        tables=tables,
-        stepper=stepper,
-        n_steps=n_steps,
-        save_every=save_every,
-        snapshot_every=snapshot_every,
-        skin=skin,
-    )
+    threading.Thread(target=compute, daemon=True).start()
+    ended.wait()
+    if failures:
+        raise failures[0]
+    return results[0]

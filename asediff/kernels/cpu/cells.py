@@ -187,3 +187,22 @@ def partners(slot, first, n, points, xyz, above2, below2, squares, hits):  # typ
         compress(squares, count, s, close)
         count += compress(hits, count, candidate, close)
     return count
+
+
+@numba.njit(nogil=True, fastmath=FAST)
+def nearest_square(slot, other, xyz, cell, inverse):  # type: ignore[no-untyped-def]
+    """Squared distance of two atoms in their nearest images, among those next to the one within half a cell."""
+    nearest = np.inf
+    d, f = np.empty(3), np.empty(3)
+    for c in range(3):
+        d[c] = xyz[c, other] - xyz[c, slot]
+    for a in range(3):
+        f[a] = np.rint(d[0] * inverse[0, a] + d[1] * inverse[1, a] + d[2] * inverse[2, a])
+    for x in range(-1, 2):
+        for y in range(-1, 2):
+            for z in range(-1, 2):
+                s = 0.0
+                for c in range(3):
+                    s += (d[c] - (f[0] + x) * cell[0, c] - (f[1] + y) * cell[1, c] - (f[2] + z) * cell[2, c]) ** 2
+                nearest = min(nearest, s)
+    return nearest

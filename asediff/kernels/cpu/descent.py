@@ -17,11 +17,13 @@ from asediff.kernels.cpu.space import (
     STATUS,
     STEP,
     Space,
+    TableCopies,
     V,
     X,
     make_space,
 )
-from asediff.kernels.cpu.teamwork import build_name, for_each_system, make_step, put, run_forward, take, until_done
+from asediff.kernels.cpu.teamwork import build_name, for_each_system, put, run_forward, take, until_done
+from asediff.kernels.cpu.thermostats import make_step
 from asediff.kernels.recovery import strayed
 
 NEVER = 2**62
@@ -43,7 +45,7 @@ class _SystemReverse:
     def __init__(self, record: Rollout, system: int, tape: Tape, by_chain: Array, *, n_threads: int) -> None:
         self.record, self.system, self.tape, self.n_threads = record, system, tape, n_threads
         self.begin, self.end = (int(record.batch.offsets[system + k]) for k in (0, 1))
-        space, self.used = make_space(
+        space, self.copies = make_space(
             record.batch, system, record.tables, skin=record.skin, n_rows=REVERSE_ROWS, n_threads=n_threads
         )
         self.space = space
@@ -176,9 +178,9 @@ class _SystemReverse:
             self.replay(every, record.n_steps)
 
     def coefficients(self) -> Array:
-        """Gradient of the tables that this system uses, `(n_used, n_intervals, 4)`."""
+        """Gradient of the tables of the space, `(n_copies, n_intervals, 4)`."""
         spacing = self.record.tables.spacing
-        by_table = self.table_gradients.sum(0).reshape(len(self.used), -1, 4)[:, :-1]
+        by_table = self.table_gradients.sum(0).reshape(len(self.copies.numbers), -1, 4)[:, :-1]
         gradient = np.zeros_like(by_table)
         gradient[..., 1:] = by_table[..., :3] * (np.array([-2.0, -4.0, -6.0]) / spacing)
         return gradient
@@ -233,7 +235,7 @@ def rollout_vjp(
     by_positions, by_velocities = np.zeros_like(record.positions), np.zeros_like(record.positions)
     by_chain = np.zeros_like(record.chain)
     n_tables, n_intervals, _ = record.tables.coefficients.shape
-    parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * record.batch.n_systems
+    parts: dict[int, tuple[TableCopies, Array]] = {}
 
     def work(system: int, n_threads: int) -> None:
         task = _SystemReverse(record, system, tape, grad_chain[system], n_threads=n_threads)
@@ -244,10 +246,10 @@ def rollout_vjp(
         take(task.space, GX, by_positions[inside])
         take(task.space, GV, by_velocities[inside])
         by_chain[system] = task.by_chain
-        parts[system] = (task.used, task.coefficients())
+        parts[system] = (task.copies, task.coefficients())
 
     for_each_system(record.batch, work)
     coefficients = np.zeros((n_tables, n_intervals, 4))
-    for used, part in parts:
-        coefficients[used] += part
+    for _, (copies, part) in sorted(parts.items()):
+        copies.add(coefficients, part)
     return RolloutGradient(coefficients.astype(dtype), by_positions, by_velocities, by_chain)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
+from asediff.kernels.arrays import Array
 from asediff.kernels.cpu.bins import fill_images
 from asediff.kernels.cpu.lists import rebuild
 from asediff.kernels.cpu.pair import sum_energy, sum_forces
@@ -18,7 +18,6 @@ from asediff.kernels.cpu.space import (
     FORCE,
     INVERSE_MASS,
     LIST_VALID,
-    ORDER,
     PHASE,
     POSITION,
     STATUS,
@@ -26,18 +25,9 @@ from asediff.kernels.cpu.space import (
     V,
     X,
 )
-from asediff.kernels.cpu.step import (
-    add,
-    check_moved,
-    combine,
-    half_chain,
-    multiply,
-    refresh,
-    team_sum,
-    twice_kinetic,
-    write,
-)
+from asediff.kernels.cpu.step import check_moved, combine, multiply, team_sum, twice_kinetic, write
 from asediff.kernels.cpu.team import inner, meet, refill, share, take_block
+from asediff.kernels.cpu.thermostats import bath_energy, drift, half_chain, rescales
 
 DONE, TOO_SHORT, STRAYED = 0, 1, 2
 """Values of control[STATUS]. Strayed: stepping back led away from where the run came from."""
@@ -98,13 +88,10 @@ def _save_frame(space, step, places, rates, record, frame, begin, system, first,
         virial = 0.0
         for column in range(5, 8):
             virial += team_sum(space.partial, column, n_threads)
-        conserved = energy + 0.5 * team_sum(space.partial, 11, n_threads)
-        for j in range(rates.shape[0]):
-            conserved += 0.5 * step.chain_masses[j] * rates[j] ** 2
-            conserved += step.kT * places[j] * (step.n_dof if j == 0 else 1.0)
+        kinetic = 0.5 * team_sum(space.partial, 11, n_threads)
         record.thermo[frame, system, 0] = energy
         record.thermo[frame, system, 1] = virial
-        record.thermo[frame, system, 2] = conserved
+        record.thermo[frame, system, 2] = energy + kinetic + bath_energy(step, places, rates)
 
 
 @inner()
@@ -156,29 +143,16 @@ def _kick(space, half, thermostatted, rank, n_threads):  # type: ignore[no-untyp
     refill(space.control, rank)
 
 
-@inner()
-def _advance(space, step, scale, number, first, last):  # type: ignore[no-untyped-def]
-    """First half kick (of velocities still to be scaled) and drift."""
-    dt = step.timestep
-    combine(space.state, V, scale, 0.5 * dt, FORCE, INVERSE_MASS, first, last)
-    if step.kind == LANGEVIN:
-        add(space.state, X, 0.5 * dt, V, first, last)
-        refresh(space.state, space.atoms[ORDER], step, number, 1, first, last)
-        add(space.state, X, 0.5 * dt, V, first, last)
-    else:
-        add(space.state, X, dt, V, first, last)
-
-
 def compile_forward(build: str):  # type: ignore[no-untyped-def]
     """The compiled run. `build` names the sources, so that the cache on disk never serves an older build."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forward(space, chain, step, n_steps, save_every, snapshot_every, record, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Take steps control[STEP]..n_steps-1 from the state in `space`; see `asediff.kernels.cpu.backend.rollout`."""
+        """Take steps control[STEP]..n_steps-1 from the state in `space`; see `asediff.kernels.cpu.rollout`."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         half = 0.5 * step.timestep
-        thermostatted = step.kind == NOSE_HOOVER
+        thermostatted = rescales(step)
         places, rates = chain[0].astype(np.float64), chain[1].astype(np.float64)
         start, drifted = space.control[STEP], space.control[PHASE] == 1
         kinetic = 0.0
@@ -200,7 +174,8 @@ def compile_forward(build: str):  # type: ignore[no-untyped-def]
                 scale = 1.0
                 if thermostatted:
                     scale = half_chain(places, rates, step, kinetic, half)
-                _advance(space, step, scale, step.first_step + n, first, last)
+                combine(space.state, V, scale, half, FORCE, INVERSE_MASS, first, last)
+                drift(space, step, step.first_step + n, first, last)
                 moved, absurd = check_moved(space, first, last, rank, n_threads)
                 if absurd > 0:
                     if rank == 0:

@@ -42,6 +42,7 @@ from asediff.kernels.cpu.space import (
     ORDER,
     OWN_BIN,
     OWN_ENTRY,
+    OWNER,
     PADDED,
     POSITION,
     RADIUS,
@@ -141,6 +142,23 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
 
 
 @inner()
+def _weigh(space, row, lower, total, atom):  # type: ignore[no-untyped-def]
+    """Take an atom's excluded partners out of its row and move weighted ones to their tables; returns both counts."""
+    owners, slot_of, partners = space.entries[OWNER], space.atoms[SLOT_OF], space.partners
+    kept, kept_lower = 0, 0
+    for e in range(total):
+        owner, moved = owners[row[e] & (MAX_IMAGES - 1)], 0
+        for k in range(space.first_partner[atom], space.first_partner[atom + 1]):
+            if slot_of[partners[0, k]] == owner:
+                moved = partners[1, k]
+        if moved >= 0:
+            row[kept] = row[e] + moved
+            kept += 1
+            kept_lower += e < lower
+    return kept_lower, kept
+
+
+@inner()
 def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-def]
     """Rows of these slots; returns the longest row and the most candidates that a group had, done or too many.
 
@@ -171,6 +189,9 @@ def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-d
         full = (total + LANES - 1) // LANES * LANES
         needed = max(needed, full)
         if full <= longest:
+            if space.partners.shape[1] > 0:
+                lower, total = _weigh(space, row, lower, total, atoms[ORDER, slot])
+                full = (total + LANES - 1) // LANES * LANES
             for extra in range(total, full):
                 row[extra] = 0
             atoms[LOWER, slot] = lower

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asediff.kernels.arrays import Exclusions
 from asediff.kernels.cpu.cells import choose_cells
 from asediff.kernels.cpu.rdf_loops import (
     Array,
@@ -31,6 +32,7 @@ from asediff.kernels.cpu.rdf_loops import (
 )
 from asediff.kernels.cpu.team import get_num_threads, run_team
 from asediff.kernels.cpu.teamwork import build_name
+from asediff.kernels.exclusions import excluded_rows
 from asediff.kernels.shells import N_MOMENTS, ShellGrid, moment_expansion
 
 ATOMS_PER_THREAD = 500
@@ -70,8 +72,9 @@ def _compile(build: str):  # type: ignore[no-untyped-def]
 _choose_cells, _smear, _pull, _count = _compile(build_name())
 
 
-def _boxes(cell: Array, offsets: IntArray, types: IntArray, reach: float) -> list[Box]:
+def _boxes(cell: Array, offsets: IntArray, types: IntArray, reach: float, exclusions: Exclusions | None) -> list[Box]:
     boxes = []
+    left_out = excluded_rows(exclusions, len(types))
     for s in range(cell.shape[0]):
         atoms = np.flatnonzero(types[offsets[s] : offsets[s + 1]] >= 0) + offsets[s]
         vectors = np.ascontiguousarray(cell[s])
@@ -83,7 +86,7 @@ def _boxes(cell: Array, offsets: IntArray, types: IntArray, reach: float) -> lis
                 "meets its own image; narrow the kernel, lower r_max or repeat the cell"
             )
         n_cells, stencil = _choose_cells(vectors, inverse, reach, atoms.size)
-        boxes.append(Box(atoms, vectors, inverse, n_cells, stencil))
+        boxes.append(Box(atoms, vectors, inverse, n_cells, stencil, *left_out))
     return boxes
 
 
@@ -105,6 +108,10 @@ def _as_frames(positions: Tensor) -> Array:
     return frames
 
 
+def _real_array(values: Tensor) -> Array:
+    return values.detach().to(torch.float64).numpy()
+
+
 def _int_array(values: Tensor) -> IntArray:
     return np.ascontiguousarray(values.detach().numpy(), dtype=np.int64)
 
@@ -112,12 +119,13 @@ def _int_array(values: Tensor) -> IntArray:
 class _SmearedCounts(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
-    ) -> Tensor:
+        ctx: Any, positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid,
+        exclusions: Exclusions | None,
+    ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(positions, cell, offsets, types, channels)
-        ctx.grid = grid
+        ctx.grid, ctx.exclusions = grid, exclusions
         frames, kinds, table = _as_frames(positions), _int_array(types), _int_array(channels)
-        boxes = _boxes(cell.detach().to(torch.float64).numpy(), _int_array(offsets), kinds, grid.reach)
+        boxes = _boxes(_real_array(cell), _int_array(offsets), kinds, grid.reach, exclusions)
         expansion = moment_expansion(grid.width / grid.bin_width)
         limits = _limits(grid)
         counts = np.empty((len(frames), len(boxes), int(channels.max()) + 1, grid.bins))
@@ -135,7 +143,7 @@ class _SmearedCounts(torch.autograd.Function):
         positions, cell, offsets, types, channels = ctx.saved_tensors
         grid: ShellGrid = ctx.grid
         frames, kinds, table = _as_frames(positions), _int_array(types), _int_array(channels)
-        boxes = _boxes(cell.detach().to(torch.float64).numpy(), _int_array(offsets), kinds, grid.reach)
+        boxes = _boxes(_real_array(cell), _int_array(offsets), kinds, grid.reach, ctx.exclusions)
         expansion = moment_expansion(grid.width / grid.bin_width)
         limits = _limits(grid)
         incoming = np.ascontiguousarray(gradient.to(torch.float64).numpy())
@@ -156,7 +164,7 @@ class _SmearedCounts(torch.autograd.Function):
             )
 
         _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), pull)
-        return torch.from_numpy(result).to(positions.dtype), None, None, None, None, None
+        return torch.from_numpy(result).to(positions.dtype), *[None] * 6
 
 
 def _limits(grid: ShellGrid) -> Array:
@@ -169,8 +177,9 @@ def _limits(grid: ShellGrid) -> Array:
 
 
 def smeared_counts(
-    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
-) -> Tensor:
+    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid,
+    exclusions: Exclusions | None = None,
+) -> Tensor:  # fmt: skip
     """Sum of w_k(r) over unordered pairs, for every frame, system and channel.
 
     Args:
@@ -180,16 +189,18 @@ def smeared_counts(
         types: `(n_atoms,)` int64, 0..n_types-1, or -1 for an atom that is left out.
         channels: `(n_types, n_types)` int64, symmetric: which histogram a pair of types goes to, -1 for none.
         grid: bins and kernel width.
+        exclusions: pairs of weight 0 are left out in their nearest image, all others count in full.
 
     Returns:
         `(n_frames, n_systems, n_channels, bins)`, differentiable with respect to positions when grid.width > 0.
     """
     if grid.width == 0.0:
         counts = pair_histograms(
-            positions, cell, offsets, types, channels, lower=grid.r_min, upper=grid.r_max, bins=grid.bins
-        )
+            positions, cell, offsets, types, channels, lower=grid.r_min, upper=grid.r_max, bins=grid.bins,
+            exclusions=exclusions,
+        )  # fmt: skip
         return counts.to(positions.dtype)
-    result: Tensor = _SmearedCounts.apply(positions, cell, offsets, types, channels, grid)
+    result: Tensor = _SmearedCounts.apply(positions, cell, offsets, types, channels, grid, exclusions)
     return result
 
 
@@ -204,6 +215,7 @@ def pair_histograms(
     upper: float,
     bins: int,
     squared: bool = False,
+    exclusions: Exclusions | None = None,
 ) -> Tensor:
     """Number of unordered pairs in each bin [edge_k, edge_k+1), all channels in one pass.
 
@@ -213,6 +225,7 @@ def pair_histograms(
         upper: last edge, in the same variable.
         bins: number of equal bins.
         squared: bins are uniform in r² instead of r.
+        exclusions: as in `smeared_counts`.
 
     Returns:
         `(n_frames, n_systems, n_channels, bins)` int64.
@@ -220,7 +233,7 @@ def pair_histograms(
     frames, kinds, table = _as_frames(positions), _int_array(types), _int_array(channels)
     low2, high2 = (lower, upper) if squared else (lower**2, upper**2)
     high = math.sqrt(high2)
-    boxes = _boxes(cell.detach().to(torch.float64).numpy(), _int_array(offsets), kinds, high)
+    boxes = _boxes(_real_array(cell), _int_array(offsets), kinds, high, exclusions)
     limits = np.array([np.nextafter(low2, -np.inf), high2, lower, (upper - lower) / bins])
     counts = np.zeros((len(frames), len(boxes), int(channels.max()) + 1, bins), np.int64)
 

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from asediff.kernels.cpu.cells import BLOCK, FAST, gather_candidates, partners, sort_into_cells
+from asediff.kernels.cpu.cells import BLOCK, FAST, gather_candidates, nearest_square, partners, sort_into_cells
 from asediff.kernels.cpu.simd import count_up, load, select, splat, splat_index, store, total
 from asediff.kernels.shells import N_MOMENTS
 
@@ -19,13 +19,15 @@ SCRATCH = 1024
 
 
 class Box(NamedTuple):
-    """One system of the batch: its chosen atoms and the grid of cells to sort them into."""
+    """One system of the batch: its chosen atoms, the grid of cells to sort them into, and partners to leave out."""
 
     atoms: IntArray
     cell: Array
     inverse: Array
     n_cells: IntArray
     stencil: IntArray
+    first_partner: IntArray
+    partner: IntArray
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
@@ -39,6 +41,20 @@ def _powers(t):  # type: ignore[no-untyped-def]
     second = select((power >> digit) & digit > none, splat(t2), one)
     third = select((power >> digit) >> digit > none, splat(t2 * t2), one)
     return first * second * third
+
+
+@numba.njit(nogil=True, fastmath=FAST)
+def leave_out(slot, count, slots, squares, hits, order, xyz, box):  # type: ignore[no-untyped-def]
+    """Take an atom's excluded partners, in their nearest images, out of its hits; returns how many are left."""
+    kept = 0
+    for h in range(count):
+        other, excluded = slots[hits[h]], False
+        for k in range(box.first_partner[order[slot]], box.first_partner[order[slot] + 1]):
+            if box.partner[k] == order[other]:
+                excluded = squares[h] <= nearest_square(slot, other, xyz, box.cell, box.inverse) * (1.0 + 1e-12)
+        squares[kept], hits[kept] = squares[h], hits[h]
+        kept += not excluded
+    return kept
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
@@ -64,6 +80,8 @@ def add_moments(positions, types, channels, box, limits, moments):  # type: igno
                 for slot in range(start[here], start[here + 1]):
                     first = slot - start[here] + 1
                     count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
+                    if box.partner.shape[0] > 0:
+                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
                     for h in range(count):
                         squares[h] = (math.sqrt(squares[h]) - origin) * per_width
                     row = channels[kinds[slot]]
@@ -107,6 +125,8 @@ def pull_on_atoms(positions, types, channels, box, limits, slopes, gradient):  #
                 for slot in range(start[here], start[here + 1]):
                     first = slot - start[here] + 1
                     count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
+                    if box.partner.shape[0] > 0:
+                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
                     for h in range(count):
                         squares[h] = math.sqrt(squares[h])
                     row = channels[kinds[slot]]
@@ -166,6 +186,8 @@ def count_pairs(  # type: ignore[no-untyped-def]
                 for slot in range(start[here], start[here + 1]):
                     first = slot - start[here] + 1
                     count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
+                    if box.partner.shape[0] > 0:
+                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
                     if not squared:
                         for h in range(count):
                             squares[h] = math.sqrt(squares[h])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, Array
+from asediff.kernels.arrays import Array
 from asediff.kernels.cpu.bins import fill_images
 from asediff.kernels.cpu.forward import DONE, STRAYED, TOO_SHORT, stop, update_images
 from asediff.kernels.cpu.lists import rebuild
@@ -28,7 +28,6 @@ from asediff.kernels.cpu.space import (
     GX,
     INVERSE_MASS,
     LIST_VALID,
-    ORDER,
     PHASE,
     RADIUS,
     SKIN,
@@ -40,21 +39,17 @@ from asediff.kernels.cpu.space import (
 )
 from asediff.kernels.cpu.step import (
     FAST,
-    add,
     apply_pull,
     chain_sums,
     check_moved,
     combine,
     field_of_kicks,
-    half_chain,
     multiply,
-    pull_drift,
     read,
-    refresh,
-    reverse_half_chain,
     team_sum,
 )
 from asediff.kernels.cpu.team import inner, meet, share
+from asediff.kernels.cpu.thermostats import drift_back, half_chain, pull_drift, rescales, reverse_half_chain
 
 FRESH, PENDING = 0, 1
 """Values of control[PHASE] in a reverse pass. Pending: the first half of step n + 1 is pulled back to its kick only."""
@@ -120,7 +115,7 @@ def _recover_velocities(space, step, places, rates, first, last, rank, n_threads
     """Take velocities and chain from behind the first half kick of a step to before it; list and images fit."""
     sum_forces(space, first, last, keep=False)
     combine(space.state, V, 1.0, -0.5 * step.timestep, FORCE, INVERSE_MASS, first, last)
-    if step.kind == NOSE_HOOVER:
+    if rescales(step):
         pull = _undo_half_chain(_begin_pull(space, first, last, rank, n_threads), step, places, rates)
         multiply(space.state, V, pull.slow, first, last)
 
@@ -229,38 +224,12 @@ def _pull_half_chain(pull, step, rates, by_places, by_rates):  # type: ignore[no
     return _Pull(pull.kinetic, overlap, pull.slow, scale * pull.scale, scale * pull.beta + beta * pull.slow)
 
 
-@inner()
-def _step_back(space, step, kicked, number, first, last):  # type: ignore[no-untyped-def]
-    """Positions of the step before; velocities become those after its first half kick. Forces must be current."""
-    dt = step.timestep
-    back = -dt if kicked else -0.5 * dt
-    combine(space.state, V, 1.0, back, FORCE, INVERSE_MASS, first, last)
-    if step.kind == LANGEVIN:
-        add(space.state, X, -0.5 * dt, V, first, last)
-        refresh(space.state, space.atoms[ORDER], step, number, -1, first, last)
-        add(space.state, X, -0.5 * dt, V, first, last)
-    else:
-        add(space.state, X, -dt, V, first, last)
-
-
-@inner()
-def _pull_drift(space, step, first, last):  # type: ignore[no-untyped-def]
-    """dL/dv from before the last half kick to after the first one."""
-    dt = step.timestep
-    if step.kind == LANGEVIN:
-        add(space.state, GV, 0.5 * dt, GX, first, last)
-        multiply(space.state, GV, step.decay, first, last)
-        pull_drift(space.state, 0.5 * dt, first, last)
-    else:
-        pull_drift(space.state, dt, first, last)
-
-
 def compile_reverse(build: str):  # type: ignore[no-untyped-def]
-    """The compiled reverse pass; for `build` see `cpu_forward`."""
+    """The compiled reverse pass; for `build` see `asediff.kernels.cpu.forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_reverse(space, chain, by_chain, step, plan, tape, table_gradients, begin, system, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Reverse pass from step control[STEP] down to step `plan.low`; see `asediff.kernels.cpu.backend.rollout_vjp`.
+        """Reverse pass from step control[STEP] down to step `plan.low`; see `asediff.kernels.cpu.descent`.
 
         Args:
             space: with dL/dx and dL/dv in rows GX, GV, KICK of the state; also x and v when stepping back.
@@ -278,7 +247,7 @@ def compile_reverse(build: str):  # type: ignore[no-untyped-def]
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
         half = 0.5 * step.timestep
-        thermostatted = step.kind == NOSE_HOOVER
+        thermostatted = rescales(step)
         places, rates = chain[0].astype(np.float64), chain[1].astype(np.float64)
         by_places, by_rates = by_chain[0].copy(), by_chain[1].copy()
         start, pending = space.control[STEP], space.control[PHASE] == PENDING
@@ -339,9 +308,11 @@ def compile_reverse(build: str):  # type: ignore[no-untyped-def]
                 field_of_kicks(space.state, half, 1.0, first, last)
             _sweep(space, table_gradients[rank], first, last, rank, n_threads, forces=plan.backwards, kept=kept)
             if plan.backwards:
-                kicked = pending and not loaded and not thermostatted
-                _step_back(space, step, kicked, step.first_step + n - 1, first, last)
-            _pull_drift(space, step, first, last)
+                # positions of the step before; velocities become those after its first half kick
+                kicks = 2.0 if pending and not loaded and not thermostatted else 1.0
+                combine(space.state, V, 1.0, -half * kicks, FORCE, INVERSE_MASS, first, last)
+                drift_back(space, step, step.first_step + n - 1, first, last)
+            pull_drift(space, step, first, last)
             pending = True
         meet(space.control, n_threads)
         if rank == 0:

@@ -13,6 +13,7 @@ import numpy as np
 from asediff.kernels.arrays import Array, Batch, SplineTables
 from asediff.kernels.cpu.simd import LANES, padded
 from asediff.kernels.cpu.team import control_size
+from asediff.kernels.exclusions import EXCLUDED, exclusion_rows
 
 X, V, MASS, INVERSE_MASS, FORCE, REFERENCE, GX, GV, KICK, W = 0, 3, 6, 7, 8, 11, 14, 17, 20, 23
 """Rows of `state`: position, velocity, mass, 1/mass, force, position at the last build of the list; in a reverse pass
@@ -78,6 +79,9 @@ class Space(NamedTuple):
         control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
         by_block: float64, one sum for each `BLOCK` slots.
+        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins; `(1,)` without any.
+        partners: `(2, n)` int32, by atom: those its interaction with has a weight, and what moves an entry to the
+            weighted table, -1 for an excluded one.
     """
 
     geometry: Array
@@ -96,6 +100,22 @@ class Space(NamedTuple):
     control: Array
     partial: Array
     by_block: Array
+    first_partner: Array
+    partners: Array
+
+
+class TableCopies(NamedTuple):
+    """What the tables of a space are: the tables that a system uses, and copies of them for pairs of other weights.
+
+    numbers: `(n,)` int64, which of the batch's. factors: `(n,)`, their weight.
+    """
+
+    numbers: Array
+    factors: Array
+
+    def add(self, gradient: Array, part: Array) -> None:
+        """Add the gradient of these, `(n, n_intervals, 4)`, to that of the batch's coefficients."""
+        np.add.at(gradient, self.numbers, self.factors[:, None, None] * part)
 
 
 def complete_cell(cell: Array, pbc: Array) -> Array:
@@ -138,7 +158,7 @@ def make_space(
     skin: float,
     n_rows: int,
     n_threads: int,
-) -> tuple[Space, Array]:
+) -> tuple[Space, TableCopies]:
     """Arrays for one system of a batch, positions not yet filled in.
 
     Args:
@@ -150,18 +170,23 @@ def make_space(
         n_threads: members of the team.
 
     Returns:
-        The space, and the numbers of the tables that this system uses `(n_used,)`.
+        The space, and what its tables are.
     """
     begin, end = int(batch.offsets[system]), int(batch.offsets[system + 1])
     n_atoms = end - begin
     dtype = batch.masses.dtype
     index = np.asarray(tables.table_index[system])
     used, local = np.unique(index, return_inverse=True)
-    if len(used) > MAX_TABLES:
+    first_partner, partners, classes, weights = exclusion_rows(batch.exclusions, begin, end)
+    if len(used) * len(weights) > MAX_TABLES:
         raise ValueError(
-            f"table_index: system {system} uses {len(used)} tables; at most {MAX_TABLES} in one system are supported"
+            f"table_index: system {system} uses {len(used)} tables with {len(weights)} weights of exclusions; at most "
+            f"{MAX_TABLES} in one system are supported; use fewer types or weights"
         )
-    table = force_table(np.ascontiguousarray(tables.coefficients[used], dtype=dtype), tables.spacing)
+    copies = TableCopies(np.tile(used, len(weights)), np.repeat(weights, len(used)))
+    coefficients = tables.coefficients[copies.numbers] * copies.factors[:, None, None]
+    table = force_table(np.ascontiguousarray(coefficients, dtype=dtype), tables.spacing)
+    moved = np.where(classes == EXCLUDED, -1, (classes * len(used)) << TABLE_SHIFT)
     pbc = np.asarray(batch.pbc[system], dtype=np.bool_)
     cell = complete_cell(np.asarray(batch.cell[system]), pbc)
     heights = cell_heights(cell)
@@ -211,8 +236,10 @@ def make_space(
         control=np.zeros(control_size(n_threads), dtype=np.int64),
         partial=np.zeros((n_threads, PARTIALS)),
         by_block=np.zeros(-(-n_atoms // BLOCK)),
+        first_partner=first_partner.astype(np.int32),
+        partners=np.stack([partners, moved]).astype(np.int32),
     )
-    return enlarge_images(space, n_images), used
+    return enlarge_images(space, n_images), copies
 
 
 def enlarge_images(space: Space, n_images: int) -> Space:

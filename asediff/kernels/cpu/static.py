@@ -29,6 +29,7 @@ from asediff.kernels.cpu.space import (
     TABLE_SHIFT,
     WEIGHT,
     Space,
+    TableCopies,
     X,
     make_space,
 )
@@ -107,7 +108,7 @@ def _listed(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def
 
 
 def _compile_static(build: str):  # type: ignore[no-untyped-def]
-    """The compiled functions; for `build` see `cpu_forward`."""
+    """The compiled functions; for `build` see `asediff.kernels.cpu.forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def run_forces(space, energies, rank, n_threads):  # type: ignore[no-untyped-def]
@@ -172,10 +173,10 @@ class PairEvaluator:
         def work(system: int, n_threads: int) -> None:
             one = self._systems.get(system)
             if one is None or one.n_threads != n_threads:
-                space, used = make_space(
+                space, copies = make_space(
                     self.batch, system, self.tables, skin=self.skin, n_rows=FORWARD_ROWS, n_threads=n_threads
                 )
-                one = self._systems[system] = _One(system, self.batch, space, used, n_threads)
+                one = self._systems[system] = _One(system, self.batch, space, copies, n_threads)
             call(one)
 
         for_each_system(self.batch, work)
@@ -210,32 +211,33 @@ class PairEvaluator:
         """
         gradient = np.zeros_like(positions)
         n_intervals, spacing = self.tables.coefficients.shape[1], self.tables.spacing
-        parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * self.batch.n_systems
+        parts: dict[int, tuple[TableCopies, Array]] = {}
 
         def call(one: _One) -> None:
-            by_tables = np.zeros((one.n_threads, len(one.used) * (n_intervals + 1), 8))
+            n_copies = len(one.copies.numbers)
+            by_tables = np.zeros((one.n_threads, n_copies * (n_intervals + 1), 8))
             w = np.ascontiguousarray(w_forces[one.inside], positions.dtype)
             e, b = float(w_energy[one.system]), np.ascontiguousarray(w_virial[one.system], np.float64)
             put(one.space, X, positions[one.inside])
             one.run(lambda current, rank: _run_forces_vjp(current, w, e, b, by_tables, rank, one.n_threads))
             take(one.space, FORCE, gradient[one.inside])
-            summed = by_tables.sum(0).reshape(len(one.used), n_intervals + 1, 8)[:, :-1]
+            summed = by_tables.sum(0).reshape(n_copies, n_intervals + 1, 8)[:, :-1]
             part = summed[..., 4:].copy()
             part[..., 1:] += summed[..., :3] * (np.array([-2.0, -4.0, -6.0]) / spacing)
-            parts[one.system] = (one.used, part)
+            parts[one.system] = (one.copies, part)
 
         self._work(call)
         coefficients = np.zeros(self.tables.coefficients.shape)
-        for used, part in parts:
-            coefficients[used] += part
+        for _, (copies, part) in sorted(parts.items()):
+            copies.add(coefficients, part)
         return gradient, coefficients
 
 
 class _One:
     """One system under evaluation, and the team that works on it."""
 
-    def __init__(self, system: int, batch: Batch, space: Space, used: Array, n_threads: int) -> None:
-        self.system, self.space, self.used, self.n_threads = system, space, used, n_threads
+    def __init__(self, system: int, batch: Batch, space: Space, copies: TableCopies, n_threads: int) -> None:
+        self.system, self.space, self.copies, self.n_threads = system, space, copies, n_threads
         self.inside = slice(int(batch.offsets[system]), int(batch.offsets[system + 1]))
 
     def run(self, call: Callable[[Space, int], None]) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from asediff.kernels.arrays import Array, Batch, Stepper
+from asediff.kernels.arrays import Array, Batch
 from asediff.kernels.cpu.forward import TOO_SHORT, compile_forward
 from asediff.kernels.cpu.space import ORDER, STATUS, Space, enlarge
-from asediff.kernels.cpu.step import Step
 from asediff.kernels.cpu.team import get_num_threads, run_team, team_size
 
 COMPILED = (
@@ -24,6 +22,7 @@ COMPILED = (
     "lists",
     "pair",
     "step",
+    "thermostats",
     "forward",
     "reverse",
     "static",
@@ -90,17 +89,3 @@ def until_done(space: Space, n_threads: int, call: Callable[[Space, int], None])
 
 run_forward = compile_forward(build_name())
 """See `asediff.kernels.cpu.forward`."""
-
-
-def make_step(stepper: Stepper, system: int, first_step: int) -> Step:
-    """The integrator of one system, for the compiled functions."""
-    return Step(
-        kind=int(stepper.kind),
-        timestep=float(stepper.timestep),
-        kT=float(stepper.kT[system]),
-        n_dof=float(stepper.n_dof[system]),
-        chain_masses=np.ascontiguousarray(stepper.chain_masses[system], dtype=np.float64),
-        decay=math.exp(-float(stepper.friction[system]) * float(stepper.timestep)),
-        seed=np.uint64(stepper.seeds[system]),
-        first_step=int(first_step),
-    )

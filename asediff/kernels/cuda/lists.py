@@ -22,6 +22,7 @@ from asediff.kernels.cuda.math import (
 )
 
 _ATOM_BITS, _REACH_2 = tl.constexpr(ATOM_BITS), tl.constexpr(REACH_2)
+_ATOM_MASK = tl.constexpr((1 << ATOM_BITS) - 1)
 
 
 @triton.jit
@@ -103,6 +104,30 @@ def rows_of_all_pairs(  # type: ignore[no-untyped-def]
             entry = other | (tl.load(types + other, mask=exists, other=0) << _ATOM_BITS)
             count = _append(rows, count, close, entry[None, :], atom, capacity)
         _finish(reference, row_count, needed, atom, real, x, y, z, count, capacity)
+
+
+@triton.jit
+def weigh_rows(  # type: ignore[no-untyped-def]
+    rows, row_count, first_partner, partners, blocks, moved, capacity, BLOCK: tl.constexpr, LANES: tl.constexpr
+):
+    """Move the entries of partners, in rows that were remade, to the types of their weight: `partners` `(n, 2)`."""
+    system, atom, real = own_atoms(blocks, BLOCK)
+    if tl.load(moved + system) != 0:
+        count = tl.load(row_count + atom, mask=real, other=0)
+        first = tl.load(first_partner + atom, mask=real, other=0)
+        n_partners = tl.load(first_partner + atom + 1, mask=real, other=0) - first
+        for start in range(0, tl.max(count, 0), LANES):
+            lane = start + tl.arange(0, LANES)
+            listed = lane[None, :] < count[:, None]
+            place = rows + atom[:, None].to(tl.int64) * capacity + lane[None, :]
+            entry = tl.load(place, mask=listed, other=0)
+            added = tl.zeros_like(entry)
+            for k in range(tl.max(n_partners, 0)):
+                known = k < n_partners
+                partner = tl.load(partners + 2 * (first + k), mask=known, other=-1)
+                moved_by = tl.load(partners + 2 * (first + k) + 1, mask=known, other=0)
+                added = tl.where((entry & _ATOM_MASK) == partner[:, None], moved_by[:, None], added)
+            tl.store(place, entry + added, mask=listed & (added != 0))
 
 
 @triton.jit

@@ -9,7 +9,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER
 from asediff.kernels.cuda.math import (
     ATOM_BITS,
     CUTOFF_2,
@@ -22,8 +21,8 @@ from asediff.kernels.cuda.math import (
     own_atoms,
     store_vector,
 )
+from asediff.kernels.cuda.thermostats import pull_drift
 
-_LANGEVIN, _NOSE_HOOVER = tl.constexpr(LANGEVIN), tl.constexpr(NOSE_HOOVER)
 _ATOM_BITS, _ATOM_MASK = tl.constexpr(ATOM_BITS), tl.constexpr((1 << ATOM_BITS) - 1)
 _CUTOFF_2, _TIMESTEP = tl.constexpr(CUTOFF_2), tl.constexpr(TIMESTEP)
 _INVERSE_SPACING = tl.constexpr(INVERSE_SPACING)
@@ -216,6 +215,7 @@ def reverse_of_rows(  # type: ignore[no-untyped-def]
     n_atoms,
     table_length,
     KIND: tl.constexpr,
+    RESCALED: tl.constexpr,
     DRIFT: tl.constexpr,
     COPIES: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -226,8 +226,8 @@ def reverse_of_rows(  # type: ignore[no-untyped-def]
     """Pull the field `weights` back through the forces; with DRIFT also through the drift of the step that led here.
 
     `by_positions` gets the Hessian-vector product added, `by_table` `(COPIES, n_tables, n_intervals, 3)` the sums of
-    w_ij.d t^k. With DRIFT, `kick` becomes the gradient with respect to the velocities after the first half kick, and
-    `sums` `(n_blocks, 2)` its product with the velocities of the state before, and their sum of m v².
+    w_ij.d t^k. With DRIFT, `kick` becomes the gradient with respect to the velocities after the first half kick and, if
+    they are RESCALED, `sums` `(n_blocks, 2)` its product with the velocities of the state before, and the sum of m v².
     """
     system, atom, real = own_atoms(blocks, BLOCK)
     box = load_box(boxes, system)
@@ -275,18 +275,12 @@ def reverse_of_rows(  # type: ignore[no-untyped-def]
     store_vector(by_positions, atom, g_x, g_y, g_z, real)
     tl.store(moved + system, 0)
     if DRIFT:
-        dt = tl.load(numbers + _TIMESTEP).to(x.dtype)
         k_x, k_y, k_z = load_vector(by_velocities, atom, real)
-        if KIND == _LANGEVIN:
-            c = tl.load(decay + system).to(x.dtype)
-            half = 0.5 * dt
-            k_x = c * (k_x + half * g_x) + half * g_x
-            k_y = c * (k_y + half * g_y) + half * g_y
-            k_z = c * (k_z + half * g_z) + half * g_z
-        else:
-            k_x, k_y, k_z = k_x + dt * g_x, k_y + dt * g_y, k_z + dt * g_z
+        k_x = pull_drift(k_x, g_x, system, decay, numbers, KIND)
+        k_y = pull_drift(k_y, g_y, system, decay, numbers, KIND)
+        k_z = pull_drift(k_z, g_z, system, decay, numbers, KIND)
         store_vector(kick, atom, k_x, k_y, k_z, real)
-        if KIND == _NOSE_HOOVER:
+        if RESCALED:
             slot = tl.load(counter + 2) - tl.load(counter + 1)
             v_x, v_y, v_z = load_vector(tape_velocities + slot * 3 * n_atoms, atom, real)
             mass = tl.load(masses + atom, mask=real, other=0.0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asediff.kernels.arrays import Batch, SplineTables, Stepper
 from asediff.kernels.cuda.math import ATOM_BITS, MAX_TYPES
 from asediff.kernels.cuda.space import CELLS_FROM, Inputs, Shape, Space
+from asediff.kernels.exclusions import exclusion_rows
 from asediff.kernels.reference.pair import lattice_inverse
 
 ROW_MULTIPLE = 32
@@ -30,11 +33,15 @@ def choose_shape(
 ) -> tuple[Shape, float]:
     """The shape of a run, and its skin, which is at most what the smallest box allows."""
     counts = tuple(int(n) for n in (batch.offsets[1:] - batch.offsets[:-1]).tolist())
-    n_types = tables.table_index.shape[-1]
+    _, partner, _, weights = _partners(batch)
+    n_types = tables.table_index.shape[-1] * len(weights)
     if sum(counts) >= 1 << ATOM_BITS:
         raise ValueError(f"positions: {sum(counts)} atoms are too many for one run on a GPU; split the batch")
     if n_types > MAX_TYPES:
-        raise ValueError(f"tables: {n_types} types are too many for a GPU; use at most {MAX_TYPES}")
+        raise ValueError(
+            f"tables: {n_types} types are too many for a GPU, counted once for each weight of exclusions; use at most "
+            f"{MAX_TYPES}"
+        )
     cell = batch.cell.detach().to("cpu", torch.float64)
     pbc = batch.pbc.to("cpu")
     heights = torch.where(pbc, 1.0 / lattice_inverse(cell, pbc).norm(dim=1), torch.inf)
@@ -54,7 +61,7 @@ def choose_shape(
         dtype=positions.dtype,
         counts=counts,
         n_types=n_types,
-        tables=(tables.coefficients.shape[0], tables.coefficients.shape[1]),
+        tables=(tables.coefficients.shape[0] * len(weights), tables.coefficients.shape[1]),
         kind=stepper.kind,
         tchain=stepper.chain_masses.shape[-1],
         triclinic=bool((cell != torch.diag_embed(cell.diagonal(dim1=1, dim2=2))).any()),
@@ -63,6 +70,8 @@ def choose_shape(
         capacity=0,
         cell_capacity=0,
         tape_length=tape_length,
+        weights=tuple(weights.tolist()),
+        n_partners=len(partner),
     )
     row = min(SPARE * 4.0 / 3.0 * torch.pi * reach**3 * density + ROW_MULTIPLE, max(counts) - 1)
     in_cell = 0.0
@@ -72,6 +81,17 @@ def choose_shape(
     known = _known.get(shape, (0, 0))
     capacity = max(_round_up(row), known[0])
     return shape._replace(capacity=capacity, cell_capacity=max(_round_up(in_cell), known[1])), skin
+
+
+def _partners(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """See `exclusion_rows`: owners, partners and classes of pairs, excluded ones last of all weights: they weigh 0."""
+    n = len(batch.masses)
+    starts, partner, classes, weights = exclusion_rows(batch.exclusions, 0, n)
+    if not len(partner):
+        return partner, partner, classes, weights
+    owner = np.repeat(np.arange(n), np.diff(starts))
+    weights = np.append(weights, 0.0)
+    return owner, partner, classes % len(weights), weights
 
 
 def _round_up(entries: float) -> int:
@@ -125,6 +145,20 @@ def make_inputs(batch: Batch, tables: SplineTables, stepper: Stepper, skin: floa
     start = torch.repeat_interleave(batch.offsets[:-1], batch.offsets[1:] - batch.offsets[:-1])
     atom_in_system = in_order((atoms - start).to(torch.int32), order)
     batch = batch._replace(masses=in_order(batch.masses, order), types=in_order(batch.types, order))
+    owner, partner, classes, weights = _partners(batch)
+    n_types = tables.table_index.shape[-1]
+    if order is not None:
+        place = np.argsort(order.cpu().numpy())
+        owner, partner = place[owner], place[partner]
+    sorting = np.argsort(owner, kind="stable")
+    first = np.searchsorted(owner[sorting], np.arange(n + 1))
+    entries = np.stack([partner, (classes * n_types) << ATOM_BITS], axis=1)[sorting]
     # the caller may change its tables while the run waits for its reverse pass
-    tables = tables._replace(coefficients=tables.coefficients.detach().clone())
-    return Inputs(batch, tables, stepper, atom_in_system, skin)
+    coefficients, copies = tables.coefficients.detach(), range(len(weights))
+    index = torch.cat([tables.table_index + k * len(coefficients) for k in copies], dim=-1)
+    tables = tables._replace(
+        coefficients=torch.cat([weight * coefficients for weight in weights.tolist()]),
+        table_index=index.repeat(1, len(weights), 1),
+    )
+    rows = (torch.from_numpy(a.astype(np.int32)).to(atoms.device) for a in (first, entries))
+    return Inputs(batch, tables, stepper, atom_in_system, skin, *rows)

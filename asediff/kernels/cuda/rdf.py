@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from asediff.kernels.arrays import Exclusions
 from asediff.kernels.cuda import rdf_loops as cuda_rdf_loops
 from asediff.kernels.cuda.math import launch_options
-from asediff.kernels.cuda.shells import MOST_SUB_BINS, N_MOMENTS, fine_expansion
+from asediff.kernels.cuda.shells import FINENESS, MOST_SUB_BINS, N_MOMENTS, fine_expansion
+from asediff.kernels.exclusions import excluded_rows
 from asediff.kernels.reference import torch_rdf
 from asediff.kernels.reference.pair import lattice_inverse
 from asediff.kernels.shells import ShellGrid
@@ -37,6 +41,7 @@ class _Layout:
     offsets: Tensor
     types: Tensor
     channels: Tensor
+    partners: tuple[Tensor, Tensor]
     n_channels: int
     images: int
     triclinic: bool
@@ -49,14 +54,16 @@ class _Layout:
         """Run a kernel over blocks of atoms and frames."""
         with torch.cuda.device_of(positions):
             kernel[(len(self.blocks), len(positions))](
-                positions, self.types, self.channels, *outputs, self.boxes, limits, self.blocks, self.offsets,
-                positions.shape[1], len(self.boxes), len(self.channels), self.n_channels, n_bins,
-                IMAGES=self.images, BLOCK=self.block, LANES=self.lanes, TRICLINIC=self.triclinic,
-                **launch_options(4), **options,
+                positions, self.types, self.channels, *self.partners, *outputs, self.boxes, limits, self.blocks,
+                self.offsets, positions.shape[1], len(self.boxes), len(self.channels), self.n_channels, n_bins,
+                EXCLUDED=len(self.partners[1]) > 0, IMAGES=self.images, BLOCK=self.block, LANES=self.lanes,
+                TRICLINIC=self.triclinic, **launch_options(4), **options,
             )  # fmt: skip
 
 
-def _layout(cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reach: float) -> _Layout | None:
+def _layout(
+    cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reach: float, exclusions: Exclusions | None
+) -> _Layout | None:
     """None if a pair has more images within reach than the kernels look at."""
     device = cell.device
     vectors = cell.detach().to("cpu", torch.float64)
@@ -64,6 +71,11 @@ def _layout(cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reac
     lowest = float(1.0 / inverse.norm(dim=1).max())
     if reach > lowest:
         return None
+    first, partner = excluded_rows(exclusions, len(types))
+
+    def to_device(values: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(values).to(device, torch.int32)
+
     block, lanes = (64, 64) if device.type == "cpu" else (32, 32)
     starts = offsets.tolist()
     blocks = [[k, first, starts[k + 1]] for k in range(len(cell)) for first in range(starts[k], starts[k + 1], block)]
@@ -73,6 +85,7 @@ def _layout(cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, reac
         offsets=offsets.to(torch.int32),
         types=types.to(torch.int32),
         channels=channels.to(torch.int32).contiguous(),
+        partners=(to_device(first), to_device(partner)),
         n_channels=int(channels.max()) + 1,
         images=8 if reach > 0.5 * lowest else 1,
         triclinic=bool((vectors != torch.diag_embed(vectors.diagonal(dim1=1, dim2=2))).any()),
@@ -155,17 +168,24 @@ def _sub_bin_limits(grid: ShellGrid, device: torch.device) -> Tensor:
 
 
 def smeared_counts(
-    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid
-) -> Tensor:
+    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, grid: ShellGrid,
+    exclusions: Exclusions | None = None,
+) -> Tensor:  # fmt: skip
     """As `asediff.kernels.cpu.rdf.smeared_counts`, on the device of the positions."""
     if grid.width == 0.0:
         counts = pair_histograms(
-            positions, cell, offsets, types, channels, lower=grid.r_min, upper=grid.r_max, bins=grid.bins
-        )
+            positions, cell, offsets, types, channels, lower=grid.r_min, upper=grid.r_max, bins=grid.bins,
+            exclusions=exclusions,
+        )  # fmt: skip
         return counts.to(positions.dtype)
     expansion = fine_expansion(grid.width / grid.bin_width)
-    layout = _layout(cell, offsets, types, channels, grid.r_max + expansion.padding * grid.bin_width)
+    layout = _layout(cell, offsets, types, channels, grid.r_max + expansion.padding * grid.bin_width, exclusions)
     if layout is None or expansion.subdivision > MOST_SUB_BINS:
+        if exclusions is not None:
+            raise ValueError(
+                f"width={grid.width}: with exclusions a GPU counts kernels no wider than the box and no narrower than "
+                f"1/{MOST_SUB_BINS // FINENESS} of a bin; change the width, or count on the CPU"
+            )
         return torch_rdf.smeared_counts(positions, cell, offsets, types, channels, grid)
     result: Tensor = _SmearedCounts.apply(positions, layout, grid)
     return result
@@ -182,6 +202,7 @@ def pair_histograms(
     upper: float,
     bins: int,
     squared: bool = False,
+    exclusions: Exclusions | None = None,
 ) -> Tensor:
     """As `asediff.kernels.cpu.rdf.pair_histograms`, on the device of the positions.
 
@@ -189,7 +210,7 @@ def pair_histograms(
         ValueError: the window is wider than a box is high.
     """
     low, high = (math.sqrt(lower), math.sqrt(upper)) if squared else (lower, upper)
-    layout = _layout(cell, offsets, types, channels, high)
+    layout = _layout(cell, offsets, types, channels, high, exclusions)
     if layout is None:
         raise ValueError(f"upper={upper}: farther than a box is high; repeat the cell or lower it")
     counts = torch.zeros(len(positions), len(cell), layout.n_channels, bins, dtype=torch.int64, device=positions.device)

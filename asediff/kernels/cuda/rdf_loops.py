@@ -2,6 +2,7 @@
 
 A program takes a block of atoms of one frame; the grid is (blocks, frames). All arithmetic is in float64. Each pair is
 met in its nearest image and, with IMAGES = 8, in the seven next ones, which covers distances up to the height of a box.
+EXCLUDED leaves out the nearest image of each atom's partners, rows of `partner`.
 """
 
 from __future__ import annotations
@@ -49,10 +50,30 @@ def _channel(channels, types, n_types, own_type, other, wanted):  # type: ignore
 
 
 @triton.jit
+def _excluded_square(  # type: ignore[no-untyped-def]
+    first_partner, partner, atom, real, other, x, y, z, box, IMAGES: tl.constexpr, TRICLINIC: tl.constexpr
+):
+    """The squared distance up to which each pair of a tile is left out: that of its nearest image, -1 for most."""
+    first = tl.load(first_partner + atom, mask=real, other=0)
+    n_partners = tl.load(first_partner + atom + 1, mask=real, other=0) - first
+    nearest = x * x + y * y + z * z
+    excluded = nearest < 0.0
+    for k in range(tl.max(n_partners, 0)):
+        own = tl.load(partner + first + k, mask=k < n_partners, other=-1)
+        excluded = excluded | (other[None, :] == own[:, None])
+    for corner in range(1, IMAGES):
+        d_x, d_y, d_z = _image(x, y, z, corner, box, TRICLINIC)
+        nearest = tl.minimum(nearest, d_x * d_x + d_y * d_y + d_z * d_z)
+    return tl.where(excluded, nearest * (1.0 + 1e-12), -1.0)
+
+
+@triton.jit
 def add_moments(  # type: ignore[no-untyped-def]
     positions,
     types,
     channels,
+    first_partner,
+    partner,
     moments,
     boxes,
     limits,
@@ -65,6 +86,7 @@ def add_moments(  # type: ignore[no-untyped-def]
     n_bins,
     SMEARED: tl.constexpr,
     SQUARED: tl.constexpr,
+    EXCLUDED: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
     LANES: tl.constexpr,
@@ -94,10 +116,16 @@ def add_moments(  # type: ignore[no-untyped-def]
         x_0, y_0, z_0 = nearest_image(
             x[:, None] - a[None, :], y[:, None] - b[None, :], z[:, None] - c[None, :], box, TRICLINIC
         )
+        if EXCLUDED:
+            left_out = _excluded_square(
+                first_partner, partner, atom, real, other, x_0, y_0, z_0, box, IMAGES, TRICLINIC
+            )
         for corner in range(IMAGES):
             d_x, d_y, d_z = _image(x_0, y_0, z_0, corner, box, TRICLINIC)
             s = d_x * d_x + d_y * d_y + d_z * d_z
             counted = (channel >= 0) & (s >= low) & (s < high)
+            if EXCLUDED:
+                counted = counted & (s > left_out)
             place = s if SQUARED else tl.sqrt(s)
             place = (tl.where(counted, place, origin) - origin) * per_width
             bin_ = tl.minimum(place.to(tl.int32), n_bins - 1)
@@ -117,6 +145,8 @@ def sum_slopes(  # type: ignore[no-untyped-def]
     positions,
     types,
     channels,
+    first_partner,
+    partner,
     slopes,
     gradient,
     boxes,
@@ -128,6 +158,7 @@ def sum_slopes(  # type: ignore[no-untyped-def]
     n_types,
     n_channels,
     n_bins,
+    EXCLUDED: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
     LANES: tl.constexpr,
@@ -157,10 +188,16 @@ def sum_slopes(  # type: ignore[no-untyped-def]
         x_0, y_0, z_0 = nearest_image(
             x[:, None] - a[None, :], y[:, None] - b[None, :], z[:, None] - c[None, :], box, TRICLINIC
         )
+        if EXCLUDED:
+            left_out = _excluded_square(
+                first_partner, partner, atom, real, other, x_0, y_0, z_0, box, IMAGES, TRICLINIC
+            )
         for corner in range(IMAGES):
             d_x, d_y, d_z = _image(x_0, y_0, z_0, corner, box, TRICLINIC)
             s = d_x * d_x + d_y * d_y + d_z * d_z
             counted = (channel >= 0) & (s >= low) & (s < high) & (s > 0.0)
+            if EXCLUDED:
+                counted = counted & (s > left_out)
             r = tl.sqrt(tl.where(counted, s, 1.0))
             place = (tl.where(counted, r, origin) - origin) * per_width
             bin_ = tl.minimum(place.to(tl.int32), n_bins - 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from asediff.kernels.arrays import Batch, RolloutGradient, SplineTables, Stepper
 from asediff.kernels.cuda.pool import acquire, choose_shape, in_order, larger_shape, make_inputs, release
 from asediff.kernels.cuda.space import NEVER, Inputs, Shape, Space
+from asediff.kernels.cuda.thermostats import bath_energy
 from asediff.kernels.reference.pair import lattice_inverse
 
 
@@ -204,11 +205,7 @@ def _keep_last(space: Space, step: int) -> None:
 def _thermo(space: Space, sums: Tensor, chains: Tensor, kinetic: Tensor) -> Tensor:
     """Energy, sum over pairs of r.F and conserved energy `(n_frames, n_systems, 3)`."""
     energy, virial = sums[..., 0], sums[..., 1:4].sum(-1)
-    conserved = energy + 0.5 * kinetic
-    places, rates = chains.unbind(-2)
-    if space.shape.tchain:
-        conserved = conserved + 0.5 * (space.chain_masses * rates**2).sum(-1)
-        conserved = conserved + space.kT * (space.n_dof * places[..., 0] + places[..., 1:].sum(-1))
+    conserved = energy + 0.5 * kinetic + bath_energy(chains, space.chain_masses, space.kT, space.n_dof)
     return torch.stack([energy, virial, conserved], -1)
 
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asediff.kernels.arrays import NOSE_HOOVER, Batch, SplineTables, Stepper
-from asediff.kernels.cuda import chain as cuda_chain
+from asediff.kernels.arrays import Batch, SplineTables, Stepper
 from asediff.kernels.cuda import lists as cuda_lists
 from asediff.kernels.cuda import pair as cuda_pair
 from asediff.kernels.cuda import step as cuda_step
+from asediff.kernels.cuda import thermostats as cuda_thermostats
 from asediff.kernels.cuda.math import (
     ALLOWED_2,
     CUTOFF_2,
@@ -56,6 +56,8 @@ class Shape(NamedTuple):
         capacity: entries of a neighbor row.
         cell_capacity: atoms in a cell.
         tape_length: states that can be kept.
+        weights: of pairs, 1 first; tables and types are repeated for each.
+        n_partners: pairs of other weights, each in the rows of both atoms.
     """
 
     device: torch.device
@@ -71,6 +73,8 @@ class Shape(NamedTuple):
     capacity: int
     cell_capacity: int
     tape_length: int
+    weights: tuple[float, ...]
+    n_partners: int
 
 
 class Inputs(NamedTuple):
@@ -82,6 +86,8 @@ class Inputs(NamedTuple):
         stepper: integrator.
         atom_in_system: `(n_atoms,)` int32, index of each atom within its system as the caller numbers it.
         skin: length.
+        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins.
+        partners: `(n_partners, 2)` int32: an atom, and what moves its entry to the type of the pair's weight.
     """
 
     batch: Batch
@@ -89,6 +95,8 @@ class Inputs(NamedTuple):
     stepper: Stepper
     atom_in_system: Tensor
     skin: float
+    first_partner: Tensor
+    partners: Tensor
 
 
 class Tiling(NamedTuple):
@@ -146,6 +154,7 @@ class Space:
 
         self.numbers, self.boxes = double(N_NUMBERS), real(n_systems, 18)
         self.masses, self.types, self.atom_in_system = real(n), whole(n), whole(n)
+        self.first_partner, self.partners = whole(n + 1), whole(shape.n_partners, 2)
         self.coefficients = real(*shape.tables, 4)
         self.table_index = whole(n_systems, shape.n_types, shape.n_types)
         self.kT, self.n_dof, self.decay = double(n_systems), double(n_systems), double(n_systems)
@@ -177,7 +186,7 @@ class Space:
 
     def load(self, inputs: Inputs) -> None:
         """Take over what stays fixed during a run."""
-        batch, tables, stepper, atom_in_system, skin = inputs
+        batch, tables, stepper, atom_in_system, skin = inputs[:5]
         cutoff = tables.cutoff
         numbers = [0.0] * N_NUMBERS
         numbers[S_LO], numbers[INVERSE_SPACING], numbers[TIMESTEP] = tables.s_lo, 1.0 / tables.spacing, stepper.timestep
@@ -190,6 +199,8 @@ class Space:
         self.masses.copy_(batch.masses)
         self.types.copy_(batch.types)
         self.atom_in_system.copy_(atom_in_system)
+        self.first_partner.copy_(inputs.first_partner)
+        self.partners.copy_(inputs.partners)
         self.coefficients.copy_(tables.coefficients)
         self.table_index.copy_(tables.table_index)
         self.kT.copy_(stepper.kT)
@@ -231,6 +242,15 @@ class Space:
 
     def build_rows(self) -> None:
         """Remake the rows of the systems whose atoms have moved."""
+        self._list_neighbors()
+        if self.shape.n_partners:
+            cuda_lists.weigh_rows[(self.n_blocks,)](
+                self.rows, self.row_count, self.first_partner, self.partners, self.blocks, self.moved,
+                self.shape.capacity, BLOCK=self.tiling.block, LANES=self.tiling.lanes,
+                **launch_options(self.tiling.warps),
+            )  # fmt: skip
+
+    def _list_neighbors(self) -> None:
         shape, tiling, grid = self.shape, self.tiling, (self.n_blocks,)
         own = (self.positions, self.reference, self.types, self.rows, self.row_count, self.needed)
         if shape.grids is None:
@@ -280,25 +300,25 @@ class Space:
             self._repeat(("forward", n, tape), lambda n=n: self._steps(n, tape))  # type: ignore[misc]
 
     def _steps(self, n_steps: int, tape: bool) -> None:  # noqa: FBT001
-        thermostatted = self.shape.kind == NOSE_HOOVER
+        rescaled = cuda_thermostats.rescales(self.shape.kind)
         for step in range(n_steps):
-            if thermostatted:
+            if rescaled:
                 self._move_chain(close=step > 0, opens=True, tape=tape)
             cuda_step.advance[(self.n_blocks,)](
                 self.positions, self.velocities, self.forces, self.masses, self.reference, self.moved, self.failed,
                 self.counter, self.scales, self.seeds, self.atom_in_system, self.kT, self.decay, self.numbers,
                 self.blocks, self.tape_positions, self.tape_velocities, self.first_step, self.n_atoms,
-                KIND=self.shape.kind, TAPE=tape, BLOCK=self.tiling.block, **launch_options(1),
+                KIND=self.shape.kind, RESCALED=rescaled, TAPE=tape, BLOCK=self.tiling.block, **launch_options(1),
             )  # fmt: skip
             self.sum_forces(kick=True)
-        if thermostatted:
+        if rescaled:
             self._move_chain(close=True, opens=False, tape=False)
             cuda_step.rescale[(self.n_blocks,)](
                 self.velocities, self.scales, self.blocks, BLOCK=self.tiling.block, **launch_options(1)
             )
 
     def _move_chain(self, *, close: bool, opens: bool, tape: bool) -> None:
-        cuda_chain.move_chain[(self.n_systems,)](
+        cuda_thermostats.move_chain[(self.n_systems,)](
             self.chain, self.chain_masses, self.kT, self.n_dof, self.kinetic, self.block_kinetic,
             self.blocks_of_systems, self.scales, self.counter, self.tape_chain, self.numbers, self.n_systems,
             CLOSE=close, OPEN=opens, TAPE=tape, **self._chain_sizes(), **launch_options(1),
@@ -324,8 +344,9 @@ class Space:
     def pull_back(self, *, opens: bool, closes: bool, frame: bool) -> None:
         """Gradients at one state of the tape; `opens`: a step follows it, `closes`: a step led to it."""
         shape, tiling, grid = self.shape, self.tiling, (self.n_blocks,)
-        if shape.kind == NOSE_HOOVER:
-            cuda_chain.reverse_chain[(self.n_systems,)](
+        rescaled = cuda_thermostats.rescales(shape.kind)
+        if rescaled:
+            cuda_thermostats.reverse_chain[(self.n_systems,)](
                 self.by_chain, self.chain_masses, self.kT, self.n_dof, self.reverse_sums, self.frame_overlap,
                 self.blocks_of_systems, self.factors, self.counter, self.tape_chain, self.numbers, self.n_systems,
                 OPEN=opens, CLOSE=closes, FRAME=frame, **self._chain_sizes(), **launch_options(1),
@@ -334,26 +355,27 @@ class Space:
             self.positions, self.by_positions, self.by_velocities, self.kick, self.weights, self.masses,
             self.reference, self.moved, self.failed, self.counter, self.factors, self.frame_positions,
             self.frame_velocities, self.numbers, self.blocks, self.tape_positions, self.tape_velocities,
-            self.n_atoms, KIND=shape.kind, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, **launch_options(1),
+            self.n_atoms, RESCALED=rescaled, FIRST=not closes, FRAME=frame, BLOCK=tiling.block, **launch_options(1),
         )  # fmt: skip
         self.build_rows()
         self.reverse_forces(drift=closes)
 
     def reverse_forces(self, *, drift: bool) -> None:
         """Pull `weights` back through the forces, and with `drift` through the drift that led here."""
-        shape, tiling = self.shape, self.tiling
+        shape, tiling, rescaled = self.shape, self.tiling, cuda_thermostats.rescales(self.shape.kind)
         cuda_pair.reverse_of_rows[(self.n_blocks,)](
             self.positions, self.weights, self.by_positions, self.by_velocities, self.kick, self.masses, self.types,
             self.rows, self.row_count, self.coefficients, self.by_table, self.table_index, self.boxes, self.numbers,
             self.blocks, self.moved, self.counter, self.decay, self.tape_velocities, self.reverse_sums,
             shape.capacity, shape.tables[1], shape.n_types, self.n_atoms, 3 * shape.tables[0] * shape.tables[1],
-            KIND=shape.kind, DRIFT=drift, COPIES=tiling.copies, BLOCK=tiling.block, LANES=tiling.lanes,
-            TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
+            KIND=shape.kind, RESCALED=rescaled, DRIFT=drift, COPIES=tiling.copies, BLOCK=tiling.block,
+            LANES=tiling.lanes, TRICLINIC=shape.triclinic, MIXED=shape.n_types > 1, **launch_options(tiling.warps),
         )  # fmt: skip
 
     def coefficient_gradient(self) -> Tensor:
         """`(n_tables, n_intervals, 4)`, from the sums of w_ij.d t^k."""
-        sums = self.by_table.sum(0)
+        by_copies = self.by_table.sum(0).unflatten(0, (len(self.shape.weights), -1))
+        sums = torch.einsum("w,w...->...", by_copies.new_tensor(self.shape.weights), by_copies)
         factors = -2.0 * self.numbers[INVERSE_SPACING] * torch.arange(4, dtype=torch.float64, device=sums.device)
         return (torch.nn.functional.pad(sums, (1, 0)) * factors).to(self.shape.dtype)
 

@@ -1,32 +1,14 @@
-"""What happens to each atom between two force evaluations (Triton): kicks, drift, noise, and the way back."""
+"""What happens to each atom between two force evaluations (Triton): kicks, drift, and the way back."""
 
 from __future__ import annotations
-
-import math
 
 import triton
 import triton.language as tl
 
-from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER
 from asediff.kernels.cuda.math import TIMESTEP, load_vector, own_atoms, store_vector, watch
+from asediff.kernels.cuda.thermostats import drift
 
-_LANGEVIN, _NOSE_HOOVER, _TIMESTEP = tl.constexpr(LANGEVIN), tl.constexpr(NOSE_HOOVER), tl.constexpr(TIMESTEP)
-_UNIT, _TWO_PI = tl.constexpr(2.0**-32), tl.constexpr(2.0 * math.pi)
-
-
-@triton.jit
-def _noise(seed, atom, step):  # type: ignore[no-untyped-def]
-    """Three normal numbers for each atom, those of `asediff.kernels.noise.philox_normal`."""
-    zero = tl.zeros_like(atom)
-    low = (step & 0xFFFFFFFF).to(tl.uint32, bitcast=False) + zero.to(tl.uint32)
-    high = (step >> 32).to(tl.uint32) + zero.to(tl.uint32)
-    key = seed + zero.to(tl.uint64)
-    w0, w1, w2, w3 = tl.philox(key, atom.to(tl.uint32), low, high, zero.to(tl.uint32))
-    radius = tl.sqrt(-2.0 * tl.log((w0.to(tl.float64) + 0.5) * _UNIT))
-    other = tl.sqrt(-2.0 * tl.log((w2.to(tl.float64) + 0.5) * _UNIT))
-    angle = _TWO_PI * ((w1.to(tl.float64) + 0.5) * _UNIT)
-    angle_z = _TWO_PI * ((w3.to(tl.float64) + 0.5) * _UNIT)
-    return radius * tl.cos(angle), radius * tl.sin(angle), other * tl.cos(angle_z)
+_TIMESTEP = tl.constexpr(TIMESTEP)
 
 
 @triton.jit
@@ -51,10 +33,11 @@ def advance(  # type: ignore[no-untyped-def]
     first_step,
     n_atoms,
     KIND: tl.constexpr,
+    RESCALED: tl.constexpr,
     TAPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """First half kick and drift, with the middle of a Langevin step; scales velocities as the chain says."""
+    """First half kick and drift; RESCALED velocities are those times `scales` before."""
     system, atom, real = own_atoms(blocks, BLOCK)
     x, y, z = load_vector(positions, atom, real)
     v_x, v_y, v_z = load_vector(velocities, atom, real)
@@ -63,31 +46,22 @@ def advance(  # type: ignore[no-untyped-def]
     step = tl.load(counter)
     dt = tl.load(numbers + _TIMESTEP).to(x.dtype)
     half = 0.5 * dt
-    if KIND == _NOSE_HOOVER:
+    if RESCALED:
         scale = tl.load(scales + 2 * system).to(x.dtype)
         v_x, v_y, v_z = scale * v_x, scale * v_y, scale * v_z
     if TAPE:
         start = (step - tl.load(counter + 1)) * 3 * n_atoms
         store_vector(tape_positions + start, atom, x, y, z, real)
         store_vector(tape_velocities + start, atom, v_x, v_y, v_z, real)
-    if KIND == _NOSE_HOOVER:
+    if RESCALED:
         scale = tl.load(scales + 2 * system + 1).to(x.dtype)
         v_x, v_y, v_z = scale * v_x, scale * v_y, scale * v_z
     kick = half / mass
     v_x, v_y, v_z = v_x + kick * f_x, v_y + kick * f_y, v_z + kick * f_z
-    if KIND == _LANGEVIN:
-        x, y, z = x + half * v_x, y + half * v_y, z + half * v_z
-        kept = tl.load(decay + system)
-        spread = tl.sqrt(tl.load(kT + system) * (1.0 - kept * kept) / mass.to(tl.float64))
-        own = tl.load(atom_in_system + atom, mask=real, other=0)
-        n_x, n_y, n_z = _noise(tl.load(seeds + system).to(tl.uint64), own, tl.load(first_step) + step)
-        c = kept.to(x.dtype)
-        v_x = c * v_x + (spread * n_x).to(x.dtype)
-        v_y = c * v_y + (spread * n_y).to(x.dtype)
-        v_z = c * v_z + (spread * n_z).to(x.dtype)
-        x, y, z = x + half * v_x, y + half * v_y, z + half * v_z
-    else:
-        x, y, z = x + dt * v_x, y + dt * v_y, z + dt * v_z
+    x, y, z, v_x, v_y, v_z = drift(
+        x, y, z, v_x, v_y, v_z, mass, atom, real, system, tl.load(first_step) + step, seeds, atom_in_system, kT, decay,
+        numbers, KIND,
+    )  # fmt: skip
     store_vector(positions, atom, x, y, z, real)
     store_vector(velocities, atom, v_x, v_y, v_z, real)
     watch(x, y, z, atom, real, system, step, reference, moved, failed, numbers)
@@ -122,7 +96,7 @@ def reverse_kicks(  # type: ignore[no-untyped-def]
     tape_positions,
     tape_velocities,
     n_atoms,
-    KIND: tl.constexpr,
+    RESCALED: tl.constexpr,
     FIRST: tl.constexpr,
     FRAME: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -143,7 +117,7 @@ def reverse_kicks(  # type: ignore[no-untyped-def]
     k_x, k_y, k_z = load_vector(kick, atom, real)
     g_x, g_y, g_z = k_x, k_y, k_z
     mass = tl.load(masses + atom, mask=real, other=1.0)
-    if KIND == _NOSE_HOOVER:
+    if RESCALED:
         own = factors + 3 * system
         by_kick, by_momentum = tl.load(own).to(x.dtype), tl.load(own + 1).to(x.dtype) * mass
         v_x, v_y, v_z = load_vector(tape_velocities + start, atom, real)
@@ -152,7 +126,7 @@ def reverse_kicks(  # type: ignore[no-untyped-def]
         g_z = by_kick * g_z + by_momentum * v_z
     if FRAME:
         f_x, f_y, f_z = load_vector(frame_velocities, atom, real)
-        if KIND == _NOSE_HOOVER:
+        if RESCALED:
             by_frame = tl.load(factors + 3 * system + 2).to(x.dtype)
             f_x, f_y, f_z = by_frame * f_x, by_frame * f_y, by_frame * f_z
         g_x, g_y, g_z = g_x + f_x, g_y + f_y, g_z + f_z

@@ -1,17 +1,89 @@
-"""Nosé-Hoover chains on the device (Triton): half updates, their exact reverse, one program per system.
+"""All that a thermostat is to the kernels of the GPU (Triton): its drift and noise, its chain, and the reverse of both.
 
-The chain of a system is a vector of P >= tchain numbers in registers, all in float64; entries beyond the chain stay
-zero. The map and its reverse are those of `asediff.kernels.cpu.step`.
+A thermostat that acts on each atom by itself, as Langevin's, is a branch of `drift` and `pull_drift`. One that scales
+all velocities before and after each step, as a Nosé-Hoover chain, is a branch of `move_chain`, `reverse_chain` and
+`bath_energy`, and of `rescales`; one program works on one system. The chain of a system is a vector of P >= tchain
+numbers in registers, all in float64; entries beyond the chain stay zero.
+
+The maps and their reverse are those of `asediff.kernels.cpu.thermostats`.
 """
 
 from __future__ import annotations
 
+import math
+
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER
 from asediff.kernels.cuda.math import TIMESTEP
 
-_TIMESTEP = tl.constexpr(TIMESTEP)
+_LANGEVIN, _TIMESTEP = tl.constexpr(LANGEVIN), tl.constexpr(TIMESTEP)
+_UNIT, _TWO_PI = tl.constexpr(2.0**-32), tl.constexpr(2.0 * math.pi)
+
+
+def rescales(kind: int) -> bool:
+    """Whether all velocities are scaled, by a chain, before and after each step."""
+    return kind == NOSE_HOOVER
+
+
+def bath_energy(chains: Tensor, chain_masses: Tensor, kT: Tensor, n_dof: Tensor) -> Tensor:
+    """What the conserved energy has beside kinetic and potential energy, for chains `(..., n_systems, 2, tchain)`."""
+    places, rates = chains.unbind(-2)
+    energy = 0.5 * (chain_masses * rates**2).sum(-1)
+    return energy + kT * (n_dof * places[..., :1].sum(-1) + places[..., 1:].sum(-1))
+
+
+@triton.jit
+def _noise(seed, atom, step):  # type: ignore[no-untyped-def]
+    """Three normal numbers for each atom, those of `asediff.kernels.noise.philox_normal`."""
+    zero = tl.zeros_like(atom)
+    low = (step & 0xFFFFFFFF).to(tl.uint32, bitcast=False) + zero.to(tl.uint32)
+    high = (step >> 32).to(tl.uint32) + zero.to(tl.uint32)
+    key = seed + zero.to(tl.uint64)
+    w0, w1, w2, w3 = tl.philox(key, atom.to(tl.uint32), low, high, zero.to(tl.uint32))
+    radius = tl.sqrt(-2.0 * tl.log((w0.to(tl.float64) + 0.5) * _UNIT))
+    other = tl.sqrt(-2.0 * tl.log((w2.to(tl.float64) + 0.5) * _UNIT))
+    angle = _TWO_PI * ((w1.to(tl.float64) + 0.5) * _UNIT)
+    angle_z = _TWO_PI * ((w3.to(tl.float64) + 0.5) * _UNIT)
+    return radius * tl.cos(angle), radius * tl.sin(angle), other * tl.cos(angle_z)
+
+
+@triton.jit
+def drift(  # type: ignore[no-untyped-def]
+    x, y, z, v_x, v_y, v_z, mass, atom, real, system, step, seeds, atom_in_system, kT, decay, numbers,
+    KIND: tl.constexpr,
+):  # fmt: skip
+    """Positions and velocities after a drift, of which `step` is the number, for the noise."""
+    dt = tl.load(numbers + _TIMESTEP).to(x.dtype)
+    half = 0.5 * dt
+    if KIND == _LANGEVIN:
+        x, y, z = x + half * v_x, y + half * v_y, z + half * v_z
+        kept = tl.load(decay + system)
+        spread = tl.sqrt(tl.load(kT + system) * (1.0 - kept * kept) / mass.to(tl.float64))
+        own = tl.load(atom_in_system + atom, mask=real, other=0)
+        n_x, n_y, n_z = _noise(tl.load(seeds + system).to(tl.uint64), own, step)
+        c = kept.to(x.dtype)
+        v_x = c * v_x + (spread * n_x).to(x.dtype)
+        v_y = c * v_y + (spread * n_y).to(x.dtype)
+        v_z = c * v_z + (spread * n_z).to(x.dtype)
+        x, y, z = x + half * v_x, y + half * v_y, z + half * v_z
+    else:
+        x, y, z = x + dt * v_x, y + dt * v_y, z + dt * v_z
+    return x, y, z, v_x, v_y, v_z
+
+
+@triton.jit
+def pull_drift(k, g, system, decay, numbers, KIND: tl.constexpr):  # type: ignore[no-untyped-def]
+    """One component of dL/dv through `drift`, to after the first half kick; g is dL/dx."""
+    dt = tl.load(numbers + _TIMESTEP).to(k.dtype)
+    if KIND == _LANGEVIN:
+        half = 0.5 * dt
+        k = tl.load(decay + system).to(k.dtype) * (k + half * g) + half * g
+    else:
+        k = k + dt * g
+    return k
 
 
 @triton.jit
