@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor
 from asediff.checks.described import Doc
 from asediff.checks.species import pair_name
 from asediff.checks.systems import periodic_heights
-from asediff.kernels.cpu import rdf as cpu_rdf
-from asediff.kernels.devices import runs_triton
+from asediff.kernels.backend import backend_of
 from asediff.kernels.reference import torch_rdf
 from asediff.kernels.shells import ShellGrid, per_pair, shell_quadrature
 from asediff.observables.base import Observable, frames_of
@@ -166,20 +165,13 @@ class RDF(Observable):
         positions, system = frames_of(trajectory)
         self._normalisation(system)
         types, channels = self._selection(system)
-        if system.exclusions() is not None:
-            plain = ShellGrid(self.grid.r_min, self.grid.r_max, self.bins, 0.0)
-            return _smeared(positions.detach(), system, types, channels, plain)[:, :, 0].round().to(torch.int64).cpu()
-        device = positions.device if runs_triton(positions.device) else torch.device("cpu")
-        counts: Tensor = _kernels(device).pair_histograms(
-            positions.detach().to(device),
-            system.cell.to(device),
-            system.offsets.to(device),
-            types.to(device),
-            channels.to(device),
-            lower=self.grid.r_min,
-            upper=self.grid.r_max,
-            bins=self.bins,
-        )
+        device = positions.device if backend_of(positions.device) is not None else torch.device("cpu")
+        backend, system = backend_of(device), system.to(device)
+        assert backend is not None
+        counts = backend.pair_histograms(
+            positions.detach().to(device), system.cell, system.offsets, types.to(device), channels.to(device),
+            lower=self.grid.r_min, upper=self.grid.r_max, bins=self.bins, exclusions=system.exclusions(),
+        )  # fmt: skip
         return counts[:, :, 0].cpu()
 
     def from_counts(self, counts: Tensor, system: System) -> Tensor:
@@ -314,19 +306,6 @@ class RDF(Observable):
 
 def _smeared(positions: Tensor, system: System, types: Tensor, channels: Tensor, grid: ShellGrid) -> Tensor:
     """Numbers of pairs in shells, `(n_frames, n_systems, n_channels, bins)`, without those that do not interact."""
-    exclusions = system.exclusions()
-    if exclusions is not None:  # the compiled loops do not know them yet
-        return torch_rdf.smeared_counts(positions, system.cell, system.offsets, types, channels, grid, exclusions)
-    counts: Tensor = _kernels(positions.device).smeared_counts(
-        positions, system.cell, system.offsets, types, channels, grid
+    return (backend_of(positions.device) or torch_rdf).smeared_counts(
+        positions, system.cell, system.offsets, types, channels, grid, system.exclusions()
     )
-    return counts
-
-
-def _kernels(device: torch.device) -> Any:
-    """The implementation of the histograms for a device."""
-    if runs_triton(device):
-        from asediff.kernels.cuda import rdf as cuda_rdf
-
-        return cuda_rdf
-    return cpu_rdf if device.type == "cpu" else torch_rdf

@@ -16,8 +16,6 @@ from torch import Tensor
 from asediff.fitting.statistics.averages import PairFunction, PairStatistics, Response, potential_curve
 from asediff.fitting.statistics.frames import WeightedFrames, frame_values
 from asediff.kernels.cpu.rdf import pair_histograms
-from asediff.kernels.reference.rdf import smeared_counts
-from asediff.kernels.shells import ShellGrid
 from asediff.neighbors import nearest_vectors
 from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential, check_pairwise
@@ -182,15 +180,12 @@ def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> 
         channels[first, second] = torch.arange(len(first))
         channels[second, first] = channels[first, second]
     system, types, positions = system.to("cpu"), types.cpu(), trajectory.positions.detach().cpu()
-    exclusions = system.exclusions()
-    if system.topology is None or exclusions is None:
-        counts = pair_histograms(
-            positions, system.cell, system.offsets, types, channels, lower=0.0, upper=potential.cutoff, bins=bins
-        )
-        return counts[:, 0].to(torch.float64)
-    grid = ShellGrid(0.0, potential.cutoff, bins, 0.0)
-    counts = smeared_counts(positions.double(), system.cell.double(), system.offsets, types, channels, grid, exclusions)
-    counts = counts[:, 0]
+    counts = pair_histograms(
+        positions, system.cell, system.offsets, types, channels, lower=0.0, upper=potential.cutoff, bins=bins,
+        exclusions=system.exclusions(),
+    )[:, 0].to(torch.float64)  # fmt: skip
+    if system.topology is None:
+        return counts
     partial = system.topology.partial
     (first, second), missing = system.topology.exclusions[partial].T, 1.0 - system.topology.weights[partial]
     for frame, of_frame in zip(positions, counts, strict=True):
