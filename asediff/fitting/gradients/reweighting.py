@@ -33,7 +33,7 @@ from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
 
 View = Any
-"""The potential as the statistics of a state point take it (`Statistics.view`): u(r), or the potential itself."""
+"""The potential as the statistics of a state point take it (`Statistics.view`): u(r), or the energies of frames."""
 Objective = Callable[[Sequence[Averages], Sequence[View]], Tensor]
 """What the inner steps minimise: a function of the reweighted averages and of the potential's views, `()`."""
 
