@@ -216,8 +216,9 @@ class Dump:
             ValueError: none of them was.
         """
         for suffix in ("", "u", "s", "su"):
-            if "x" + suffix in self.columns:
-                values = self.vectors(*(axis + suffix for axis in "xyz"))
+            names = [axis + suffix for axis in "xyz"]
+            if self.columns.keys() >= set(names):
+                values = self.vectors(*names)
                 return values @ self.lattices if "s" in suffix else values - self.origins[:, None]
         raise ValueError("dump: no positions in it; dump x y z (or xu, xs)")
 

@@ -81,27 +81,27 @@ def load_box(boxes, system):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _times(x, y, z, box, FIRST: tl.constexpr, TRICLINIC: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The row (x, y, z) times the matrix whose nine numbers begin at FIRST; its diagonal alone if not TRICLINIC."""
+    if TRICLINIC:
+        a = x * box[FIRST] + y * box[FIRST + 3] + z * box[FIRST + 6]
+        b = x * box[FIRST + 1] + y * box[FIRST + 4] + z * box[FIRST + 7]
+        c = x * box[FIRST + 2] + y * box[FIRST + 5] + z * box[FIRST + 8]
+    else:
+        a, b, c = x * box[FIRST], y * box[FIRST + 4], z * box[FIRST + 8]
+    return a, b, c
+
+
+@triton.jit
 def components(x, y, z, box, TRICLINIC: tl.constexpr):  # type: ignore[no-untyped-def]
     """How many lattice vectors a vector spans."""
-    if TRICLINIC:
-        a = x * box[9] + y * box[12] + z * box[15]
-        b = x * box[10] + y * box[13] + z * box[16]
-        c = x * box[11] + y * box[14] + z * box[17]
-    else:
-        a, b, c = x * box[9], y * box[13], z * box[17]
-    return a, b, c
+    return _times(x, y, z, box, 9, TRICLINIC)
 
 
 @triton.jit
 def lattice_sum(a, b, c, box, TRICLINIC: tl.constexpr):  # type: ignore[no-untyped-def]
     """Inverse of `components`."""
-    if TRICLINIC:
-        x = a * box[0] + b * box[3] + c * box[6]
-        y = a * box[1] + b * box[4] + c * box[7]
-        z = a * box[2] + b * box[5] + c * box[8]
-    else:
-        x, y, z = a * box[0], b * box[4], c * box[8]
-    return x, y, z
+    return _times(a, b, c, box, 0, TRICLINIC)
 
 
 @triton.jit
