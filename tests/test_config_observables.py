@@ -195,7 +195,7 @@ class TestWhatIsFound:
 
     def test_a_correlation_cannot_be_reweighted(self, folder):
         data = lj(of("vacf", "v.txt"), potential=PLAIN, method={"kind": "reweighting"})
-        with pytest.raises(ConfigError, match=r"method: targets: .* correlates frames"):
+        with pytest.raises(ConfigError, match=r"method: targets: .* needs observables of single frames"):
             plan(resolve(parse(data), folder), folder)
 
     def test_plain_bins_go_with_the_relative_entropy(self, folder):

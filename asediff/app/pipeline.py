@@ -221,9 +221,10 @@ class Evaluation:
 
     @property
     def _banded(self) -> bool:
-        """Whether an error band can be told: one u(r) for all temperatures, and targets of single frames."""
-        static = all(t.observable.of_single_frames for point in self.plan.plain_points for t in point.targets)
-        return static and not self.result.potential.temperature_dependent
+        """Whether the potential has one curve for each pair, and frames tell how the targets change with it."""
+        potential, points = self.result.potential, self.plan.plain_points
+        framed = all(target.observable.of_single_frames for point in points for target in point.targets)
+        return framed and potential.is_pairwise and not potential.temperature_dependent
 
     def _own_run(self, k: int) -> Measurement:
         point, name = self.plan.plain_points[k], f"asediff_{k}"
@@ -249,7 +250,7 @@ class Evaluation:
         return run.measurement
 
     def _band(self, measurements: Sequence[Measurement]) -> UncertaintyBand | None:
-        """What the targets leave open about the potential, if that can be told."""
+        """What the targets leave open about the potential; None where that cannot be told."""
         if not self._banded:
             return None
         band = self.parts.band()

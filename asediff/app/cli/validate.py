@@ -125,4 +125,4 @@ def _write(folder: ResultFolder, k: int, point: StatePoint, measurement: Measure
                 "measured": value.numpy(),
                 "error": error.numpy(),
             }
-            write_columns(stage / f"{target.observable.kind}_{k}_{file_name(str(target.name))}.csv", columns)
+            write_columns(stage / f"{file_name(target.observable.kind)}_{k}_{file_name(str(target.name))}.csv", columns)
