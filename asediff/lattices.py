@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypedDict, Unpack
 
 import numpy as np
 from ase import Atoms, units
@@ -15,25 +16,27 @@ _SITES = {"sc": 1, "bcc": 2, "fcc": 4, "diamond": 8}
 _AMU_PER_CUBIC_ANGSTROM = units._Nav * 1e-24
 
 
-def fcc(
-    symbol: str,
-    *,
-    density: float | None = None,
-    mass_density: float | None = None,
-    cells: int | tuple[int, int, int] = 4,
-    mass: float | None = None,
-    rattle: float = 0.0,
-    seed: int = 0,
-) -> Atoms:
+class CrystalOptions(TypedDict, total=False):
+    """The arguments of `fcc`, which `bcc` and `diamond` share."""
+
+    density: float | None
+    mass_density: float | None
+    cells: int | tuple[int, int, int]
+    mass: float | None
+    rattle: float
+    seed: int
+
+
+def fcc(symbol: str, **options: Unpack[CrystalOptions]) -> Atoms:
     """Build a face-centred cubic crystal, 4 atoms per cubic cell.
 
     Args:
         symbol: Chemical symbol of the atoms or beads.
         density: Number density, atoms / length^3. Exactly one of density and mass_density is given.
         mass_density: Mass density in g/cm^3, for lengths in Å and masses in amu.
-        cells: Number of cubic cells along each direction.
+        cells: Number of cubic cells along each direction, 4 by default.
         mass: Mass of an atom; that of the element if not given.
-        rattle: Standard deviation of normal displacements from the sites, length.
+        rattle: Standard deviation of normal displacements from the sites, length; 0 by default.
         seed: Seed of the displacements.
 
     Returns:
@@ -42,35 +45,17 @@ def fcc(
     Raises:
         ValueError: If the symbol is unknown, or a number makes no sense.
     """
-    return _crystal("fcc", symbol, density, mass_density, cells, mass, rattle, seed)
+    return _crystal("fcc", symbol, **options)
 
 
-def bcc(
-    symbol: str,
-    *,
-    density: float | None = None,
-    mass_density: float | None = None,
-    cells: int | tuple[int, int, int] = 4,
-    mass: float | None = None,
-    rattle: float = 0.0,
-    seed: int = 0,
-) -> Atoms:
+def bcc(symbol: str, **options: Unpack[CrystalOptions]) -> Atoms:
     """Build a body-centred cubic crystal, 2 atoms per cubic cell; the arguments are those of `fcc`."""
-    return _crystal("bcc", symbol, density, mass_density, cells, mass, rattle, seed)
+    return _crystal("bcc", symbol, **options)
 
 
-def diamond(
-    symbol: str,
-    *,
-    density: float | None = None,
-    mass_density: float | None = None,
-    cells: int | tuple[int, int, int] = 4,
-    mass: float | None = None,
-    rattle: float = 0.0,
-    seed: int = 0,
-) -> Atoms:
+def diamond(symbol: str, **options: Unpack[CrystalOptions]) -> Atoms:
     """Build a diamond crystal, 8 atoms per cubic cell; the arguments are those of `fcc`."""
-    return _crystal("diamond", symbol, density, mass_density, cells, mass, rattle, seed)
+    return _crystal("diamond", symbol, **options)
 
 
 def lattice_with_atoms(
@@ -112,7 +97,7 @@ def lattice_with_atoms(
         candidates.append((_SITES[structure] * repeats**3, structure, repeats))
     # min() keeps the first of equals: close-packed before body-centred before simple.
     n_sites, structure, repeats = min(candidates, key=lambda candidate: candidate[0])
-    atoms = _crystal(structure, symbol, number_density * n_sites / n_atoms, None, repeats, mass, 0.0, seed)
+    atoms = _crystal(structure, symbol, density=number_density * n_sites / n_atoms, cells=repeats, mass=mass)
     rng = np.random.default_rng(seed)
     kept = np.sort(rng.permutation(n_sites)[:n_atoms])
     atoms = atoms[kept]
@@ -165,12 +150,13 @@ def mixture(
 def _crystal(
     structure: str,
     symbol: str,
-    density: float | None,
-    mass_density: float | None,
-    cells: int | tuple[int, int, int],
-    mass: float | None,
-    rattle: float,
-    seed: int,
+    *,
+    density: float | None = None,
+    mass_density: float | None = None,
+    cells: int | tuple[int, int, int] = 4,
+    mass: float | None = None,
+    rattle: float = 0.0,
+    seed: int = 0,
 ) -> Atoms:
     number_density = _number_density(symbol, density, mass_density, mass)
     repeats = (cells,) * 3 if isinstance(cells, int) else tuple(cells)

@@ -62,48 +62,87 @@ def styled(ax: Axes) -> Axes:
     return ax
 
 
-def plot_rdf(
-    r: ArrayLike, target: ArrayLike, runs: Mapping[str, Run], *, unit: str = "Å", ax: Axes | None = None
+def plot_curves(
+    x: ArrayLike,
+    target: ArrayLike | None,
+    runs: Mapping[str, Run],
+    *,
+    labels: tuple[str, str],
+    baseline: float | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
-    """g(r): the target as a black line, each run in colour with a band of two standard errors.
+    """The target as a black line, each run in colour with a band of two standard errors.
 
     Args:
-        r: `(bins,)`, length.
-        target: `(bins,)`.
+        x: `(n,)`.
+        target: `(n,)`, or None when there is nothing to compare with.
         runs: label -> curve.
-        unit: of length, for the label.
+        labels: of the axes.
+        baseline: height of a faint line.
         ax: axes to draw into; new ones by default.
     """
     ax = new_axes() if ax is None else ax
-    r = np.asarray(r)
-    ax.axhline(1.0, color="#d1d5db", linewidth=0.8, zorder=0)
-    ax.plot(r, np.asarray(target), color=BLACK, linewidth=2.6, alpha=0.85, label="target")
-    for k, (label, run) in enumerate(runs.items()):
-        color = RUN_COLORS[k % len(RUN_COLORS)]
-        ax.plot(r, run.values, color=color, linewidth=1.5, linestyle=RUN_STYLES[k % len(RUN_STYLES)], label=label)
-        _band(ax, r, run, color, 0.0)
-    ax.set(xlabel=f"r ({unit})", ylabel="g(r)", xlim=(_onset(r, target), r[-1]))
-    ax.set_ylim(bottom=0)
+    x = np.asarray(x)
+    if baseline is not None:
+        ax.axhline(baseline, color="#d1d5db", linewidth=0.8, zorder=0)
+    if target is not None:
+        ax.plot(x, np.asarray(target), color=BLACK, linewidth=2.6, alpha=0.85, label="target")
+    _runs(ax, x, runs, 0.0, 1.5)
+    shown = [np.asarray(y) for y in (*(() if target is None else (target,)), *(run.values for run in runs.values()))]
+    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(_onset(x, shown[0]), x[-1]))
+    if all((y >= 0.0).all() for y in shown):
+        ax.set_ylim(bottom=0)
     ax.legend(frameon=False, fontsize=9)
     return ax
 
 
-def plot_rdf_difference(
-    r: ArrayLike, target: ArrayLike, runs: Mapping[str, Run], *, unit: str = "Å", ax: Axes | None = None
+def plot_difference(
+    x: ArrayLike, target: ArrayLike, runs: Mapping[str, Run], *, labels: tuple[str, str], ax: Axes | None = None
 ) -> Axes:
-    """g(r) of each run minus the target, with bands of two standard errors; arguments as in `plot_rdf`."""
+    """Each run minus the target, with bands of two standard errors; arguments as in `plot_curves`."""
     ax = new_axes(height=1.8) if ax is None else ax
-    r, reference = np.asarray(r), np.asarray(target)
+    x, reference = np.asarray(x), np.asarray(target)
     ax.axhline(0.0, color=BLACK, linewidth=1.0)
-    largest = 0.0
-    for k, (label, run) in enumerate(runs.items()):
+    _runs(ax, x, runs, reference, 1.2)
+    largest = max((float(np.abs(run.values - reference).max()) for run in runs.values()), default=0.0)
+    bound = 1.3 * max(largest, 4e-3 * float(np.abs(reference).max()), 1e-12)
+    ax.set(xlabel=labels[0], ylabel=f"Δ{labels[1]}", xlim=(_onset(x, reference), x[-1]), ylim=(-bound, bound))
+    return ax
+
+
+def plot_comparison(
+    x: ArrayLike,
+    target: ArrayLike,
+    runs: Mapping[str, Run],
+    *,
+    labels: tuple[str, str],
+    baseline: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """`plot_curves`, in a new figure with `plot_difference` below it; returns the upper axes."""
+    if ax is not None:
+        return plot_curves(x, target, runs, labels=labels, baseline=baseline, ax=ax)
+    ax = new_axes(6.4, 4.6)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    ax.remove()
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.15)})
+    plot_curves(x, target, runs, labels=labels, baseline=baseline, ax=styled(upper))
+    plot_difference(x, target, runs, labels=labels, ax=styled(lower))
+    upper.set_xlabel("")
+    return upper
+
+
+def plot_value(target: float, runs: Mapping[str, Run], *, label: str, ax: Axes | None = None) -> Axes:
+    """A single number: the target as a line, each run as a point with a bar of two standard errors."""
+    ax = new_axes(4.2, 2.8) if ax is None else ax
+    ax.axhline(target, color=BLACK, linewidth=2.0, alpha=0.85, label="target")
+    for k, (name, run) in enumerate(runs.items()):
+        error = None if run.errors is None else 2.0 * run.errors[:1]
         color = RUN_COLORS[k % len(RUN_COLORS)]
-        difference = run.values - reference
-        largest = max(largest, float(np.abs(difference).max()))
-        ax.plot(r, difference, color=color, linewidth=1.2, linestyle=RUN_STYLES[k % len(RUN_STYLES)], label=label)
-        _band(ax, r, run, color, reference)
-    bound = 1.3 * max(largest, 0.01)
-    ax.set(xlabel=f"r ({unit})", ylabel="Δg(r)", xlim=(_onset(r, target), r[-1]), ylim=(-bound, bound))
+        ax.errorbar([name], run.values[:1], error, fmt="o", color=color, capsize=4, label=name)
+    ax.set(ylabel=label, xlim=(-0.7, max(len(runs), 1) - 0.3))
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax
 
 
@@ -179,15 +218,23 @@ def png(ax: Axes, *, dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
-def _band(ax: Axes, r: NDArray[np.float64], run: Run, color: str, reference: ArrayLike) -> None:
-    if run.errors is not None:
-        middle = run.values - np.asarray(reference)
-        low, high = middle - 2 * run.errors, middle + 2 * run.errors
-        ax.fill_between(r, low, high, color=color, alpha=0.2, linewidth=0)
+def _runs(
+    ax: Axes, x: NDArray[np.float64], runs: Mapping[str, Run], reference: float | NDArray[np.float64], width: float
+) -> None:
+    """Each run minus the reference with its band."""
+    for k, (label, run) in enumerate(runs.items()):
+        color, middle = RUN_COLORS[k % len(RUN_COLORS)], run.values - reference
+        ax.plot(x, middle, color=color, linewidth=width, linestyle=RUN_STYLES[k % len(RUN_STYLES)], label=label)
+        if run.errors is not None:
+            low, high = middle - 2 * run.errors, middle + 2 * run.errors
+            ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def _onset(r: NDArray[np.float64], g: ArrayLike) -> float:
-    """A little before g(r) rises, to leave most of the empty core out of the picture."""
-    values = np.asarray(g)
-    start = float(r[np.argmax(values > 0.01 * values.max())])
-    return max(0.0, min(0.85 * start, float(r[0]) if r[0] > 0.3 * start else 0.85 * start))
+def _onset(x: NDArray[np.float64], y: ArrayLike) -> float:
+    """A little before a curve rises, to leave most of an empty core out of the picture."""
+    size = np.abs(np.asarray(y))
+    first = int(np.argmax(size > 0.01 * size.max()))
+    start, lowest = float(x[first]), float(x[0])
+    if first == 0 or lowest < 0.0:
+        return lowest
+    return min(0.85 * start, lowest) if lowest > 0.3 * start else 0.85 * start

@@ -1,14 +1,15 @@
 """A thermostat of your own: one class for the step, one for the choice, and gradients come along.
 
 Nothing is registered. The step is no compiled one, so the run is taken step by step in torch, with the pair forces
-still from the kernels; the inverse of the step is not needed for an exact gradient.
+still from the kernels; the inverse of the step is not needed for an exact gradient. Fits and engines take it, too.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from asediff import RDF, Integrator, LennardJones, PairPotential, System, lattices, simulate
+from asediff import RDF, LennardJones, PairPotential, StatePoint, System, Target, TorchEngine, lattices, simulate
+from asediff.dynamics.integrators import Thermostatted
 from asediff.dynamics.steppers import Stepper
 
 
@@ -29,14 +30,13 @@ class WeakCoupling(Stepper):
 
 
 @dataclass(frozen=True)
-class Berendsen(Integrator):
-    """The choice: what a user hands to `simulate`."""
+class Berendsen(Thermostatted):
+    """The choice: what a user hands to `simulate` with a temperature, and to engines and `DiffSim` without one."""
 
-    kT: float = 1.0
     tau: float = 0.1
 
     def stepper(self, system, kT=None):
-        return WeakCoupling(self.timestep, system, torch.full((system.n_systems,), self.kT).to(system.dtype), self.tau)
+        return WeakCoupling(self.timestep, system, self.thermal_energy(system, kT), self.tau)
 
 
 atoms = lattices.fcc("Ar", density=0.7, cells=3, mass=1.0, rattle=0.02)
@@ -46,4 +46,7 @@ trajectory = simulate(hot, PairPotential(lj, cutoff=2.3), Berendsen(0.005, kT=1.
 g = RDF(r_max=2.3, bins=60)(trajectory)
 g.max().backward()
 print("kT of the frames:", ", ".join(f"{float(frame.get_kT()):.2f}" for frame in trajectory.detach()))
+engine = TorchEngine(equilibration_steps=150, steps=150, save_every=30, integrator=Berendsen(0.005))
+point = StatePoint(hot, Target(RDF(r_max=2.3, bins=60), g.detach()[0]), kT=1.0)
+print(f"kT of an engine's run: {engine.measure(PairPotential(lj, cutoff=2.3), point, seed=1).kT:.2f}")
 print(f"d(first peak)/d(sigma) = {float(lj.sigma.grad):.4f}")

@@ -364,6 +364,16 @@ def test_the_temperature_may_come_with_the_call():
     assert VelocityVerlet(0.2).stepper(system, 0.5).kT.tolist() == [0.5, 0.5]
 
 
+def test_integrators_are_completed_with_a_temperature():
+    verlet = VelocityVerlet(0.2)
+    assert verlet.at(1.0) is verlet
+    assert NoseHooverChain(0.2, tdamp=3.0, tchain=2).at(0.7) == NoseHooverChain(0.2, kT=0.7, tdamp=3.0, tchain=2)
+    assert Langevin(0.2, friction=0.1, seed=4).at(0.7) == Langevin(0.2, kT=0.7, friction=0.1, seed=4)
+    assert Langevin(0.2, seed=2**62 - 1).at(0.7, seed=3).seed < 2**62
+    with pytest.raises(ValueError, match="integrator: Langevin has a kT of its own"):
+        Langevin(0.2, kT=1.0).at(0.7)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -377,7 +387,7 @@ def test_the_temperature_may_come_with_the_call():
         (lambda: NoseHooverChain(0.1, kT=1.0, tchain=0), "tchain: 0 is too short; give at least 1"),
         (lambda: Langevin(0.1, kT=1.0, friction=-1.0), r"friction: -1\.0 is not a positive"),
         (lambda: Langevin(0.1, kT=1.0, seed=-1), "seed: -1 is not within"),
-        (lambda: NoseHooverChain(0.1).stepper(_particles(2)), "kT: missing; give the integrator kT"),
+        (lambda: NoseHooverChain(0.1).stepper(_particles(2)), "kT: missing in NoseHooverChain; give the integrator kT"),
         (
             lambda: NoseHooverChain(0.1, kT=torch.ones(3)).stepper(_particles(2, n_systems=2)),
             r"kT: shape \(3,\) does not fit 2 systems; give one number or a tensor of shape \(2,\)",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sampling import seed as shifted
 
-from asediff.observables import RDF
+from asediff.observables import ADF, RDF, VACF, Pressure, StructureFactor
 from asediff.targets.losses import (
     L2,
     JensenShannon,
@@ -20,6 +20,7 @@ from asediff.targets.losses import (
     potential_deviation,
     structural_deviation,
 )
+from asediff.targets.target import Target
 
 RDF_50 = RDF(3.0, 50, r_min=0.5)
 R = RDF_50.centers
@@ -63,6 +64,50 @@ def test_jensen_shannon_of_two_shells_in_closed_form():
 def test_losses_have_gradients(loss):
     g = (1.0 + 0.2 * torch.sin(R)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, ONES, RDF_50), g)
+
+
+def test_jensen_shannon_of_angles_weighs_them_alike():
+    adf = ADF(1.5, 2)
+    p = torch.tensor([1.0, 0.0], dtype=torch.float64) / 90.0
+    q = torch.tensor([0.5, 0.5], dtype=torch.float64) / 90.0
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert float(JensenShannon(1e-14)(p, q, adf)) == pytest.approx(entropy - 0.5 * math.log(2.0), rel=1e-9)
+
+
+def test_shell_l2_of_a_structure_factor_weighs_by_the_number_of_wave_vectors():
+    factor = StructureFactor(4.0, 2)  # centres 1 and 3
+    values = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert float(ShellL2()(values, torch.ones(2, dtype=torch.float64), factor)) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "observable", "reason"),
+    [
+        (ShellL2(), ADF(1.5, 4), "ShellL2 cannot compare ADF, whose values are no averages over spherical shells"),
+        (ShellL2(), VACF(4, spacing=0.1), "ShellL2 cannot compare VACF"),
+        (ShellL2(), Pressure(), "ShellL2 cannot compare Pressure"),
+        (JensenShannon(), StructureFactor(4.0, 4), "JensenShannon cannot compare StructureFactor, whose values are no"),
+        (JensenShannon(), VACF(4, spacing=0.1), "JensenShannon cannot compare VACF"),
+        (JensenShannon(), Pressure(), "JensenShannon cannot compare Pressure"),
+        (WeightedL2((0.1,) * 3), ADF(1.5, 4), "error has 3 values and ADF 4; give one for each"),
+    ],
+)
+def test_a_loss_that_makes_no_sense_is_refused_by_name(loss, observable, reason):
+    values = torch.full((len(observable.centers),), 0.5, dtype=torch.float64)
+    with pytest.raises(ValueError, match=f"^loss: {reason}"):
+        Target(observable, values, loss=loss)
+    if not isinstance(loss, WeightedL2):
+        with pytest.raises(ValueError, match=f"^loss: {reason}"):
+            loss(values, values, observable)
+
+
+@pytest.mark.parametrize("observable", [ADF(1.5, 4), StructureFactor(4.0, 4), VACF(4, spacing=0.1), Pressure()])
+def test_mean_squares_compare_everything(observable):
+    n = len(observable.centers)
+    values = torch.full((n,), 0.5, dtype=torch.float64)
+    for loss in (L2(), WeightedL2((0.1,) * n, floor=0.0)):
+        target = Target(observable, values, loss=loss)
+        assert float(target(values + 0.1)) == pytest.approx(0.01 if loss == L2() else 1.0)
 
 
 def test_jensen_shannon_without_floor_is_refused():

@@ -16,8 +16,12 @@ def labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_rdf_shows_the_target_and_every_run_with_units():
-    ax = plotting.plot_rdf(R, G, {"asediff": Run(G + 0.01), "LAMMPS": Run(G, np.full_like(G, 0.02))}, unit="Å")
+LABELS = ("r (Å)", "g(r)")
+
+
+def test_curves_are_the_target_and_every_run_with_units():
+    runs = {"asediff": Run(G + 0.01), "LAMMPS": Run(G, np.full_like(G, 0.02))}
+    ax = plotting.plot_curves(R, G, runs, labels=LABELS)
     assert labels(ax) == ["target", "asediff", "LAMMPS"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("r (Å)", "g(r)")
     # the empty core is left out, the onset is not
@@ -25,7 +29,7 @@ def test_rdf_shows_the_target_and_every_run_with_units():
 
 
 def test_a_band_is_two_standard_errors_wide():
-    ax = plotting.plot_rdf_difference(R, G, {"run": Run(G, np.full_like(G, 0.02))})
+    ax = plotting.plot_difference(R, G, {"run": Run(G, np.full_like(G, 0.02))}, labels=LABELS)
     (band,) = ax.collections
     heights = band.get_paths()[0].vertices[:, 1]
     assert heights.max() == pytest.approx(0.04)
@@ -33,8 +37,8 @@ def test_a_band_is_two_standard_errors_wide():
 
 
 def test_runs_differ_in_line_style_as_well_as_in_colour():
-    ax = plotting.plot_rdf(R, G, {name: Run(G) for name in "abc"})
-    lines = ax.get_lines()[2:]
+    ax = plotting.plot_curves(R, None, {name: Run(G) for name in "abc"}, labels=LABELS)
+    lines = ax.get_lines()
     assert len({line.get_color() for line in lines}) == 3
     assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == 3
 
@@ -66,4 +70,26 @@ def test_a_figure_becomes_png_without_pyplot():
 
 def test_given_axes_are_drawn_into():
     ax = plotting.new_axes()
-    assert plotting.plot_rdf(R, G, {}, ax=ax) is ax
+    assert plotting.plot_curves(R, G, {}, labels=LABELS, ax=ax) is ax
+    assert plotting.plot_comparison(R, G, {}, labels=LABELS, ax=ax) is ax
+    assert plotting.plot_value(1.0, {}, label="P", ax=ax) is ax
+
+
+def test_a_comparison_has_the_differences_below():
+    upper = plotting.plot_comparison(R, G, {"run": Run(G + 0.1)}, labels=LABELS, baseline=1.0)
+    _, lower = upper.get_figure().axes
+    assert (upper.get_ylabel(), lower.get_ylabel(), lower.get_xlabel()) == ("g(r)", "Δg(r)", "r (Å)")
+    assert lower.get_lines()[1].get_ydata() == pytest.approx(0.1)
+
+
+def test_curves_that_are_negative_or_zero_are_shown_whole():
+    x = np.linspace(-1.0, 1.0, 20)
+    assert plotting.plot_curves(x, np.zeros(20), {"run": Run(-x)}, labels=("x", "y")).get_xlim() == (-1.0, 1.0)
+    assert plotting.plot_difference(x, np.zeros(20), {"run": Run(np.zeros(20))}, labels=("x", "y")).get_ylim()[1] > 0
+
+
+def test_a_single_number_has_a_bar_of_two_standard_errors():
+    ax = plotting.plot_value(0.5, {"run": Run(np.array([0.6]), np.array([0.1]))}, label="P (eV)")
+    ((_, low), (_, high)) = ax.collections[0].get_segments()[0]
+    assert (low, high) == (pytest.approx(0.4), pytest.approx(0.8))
+    assert labels(ax) == ["target", "run"]

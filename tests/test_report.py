@@ -2,12 +2,13 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from asediff import RDF, DiffSim, LennardJones, PairPotential, StatePoint, System, Target, lattices
+from asediff import RDF, DiffSim, LennardJones, PairPotential, Potential, StatePoint, System, Target, lattices
 from asediff.app.report import Evidence, curves, deviation_rows, write_report
 from asediff.fitting.result import FitResult
 from asediff.lammps.verify import Check, VerifyReport
@@ -109,3 +110,21 @@ def test_without_lammps_the_page_says_that_nothing_was_verified(evidence, tmp_pa
     assert "export not verified" in text
     assert "PASS" not in text
     assert "bar" not in re.sub(r"data:image/png;base64,[^\"]*|<style>.*?</style>", "", text, flags=re.S)
+
+
+def test_a_potential_without_pair_functions_has_no_curve_and_no_table(evidence, tmp_path):
+    class Trap(Potential):
+        cutoff = 8.0
+
+        def energy(self, system, neighbors, kT=None):
+            return system.sum_by_system(system.positions.square().sum(-1))
+
+    whole = replace(evidence, result=replace(evidence.result, potential=Trap()))
+    text = write_report(tmp_path, whole).read_text()
+    assert text.count("data:image/png") == 2
+    assert "knots" not in text
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "rdf_0_rdf.png" in names
+    assert not any(name.startswith("potential") for name in names)
+    with pytest.raises(ValueError, match=r"potential: Trap is not pairwise, and a file of u\(r\) would see"):
+        whole.result.curves()

@@ -17,8 +17,8 @@ from asediff.fitting.result import FitResult
 from asediff.fitting.statistics.uncertainty import UncertaintyBand
 from asediff.host.folders import ResultFolder
 from asediff.lammps.verify import Check, VerifyReport
+from asediff.potentials.base import Potential
 from asediff.potentials.io import build_potential, decoded, describe_potential, encoded
-from asediff.potentials.pair import PairPotential
 from asediff.targets.measurement import Measurement
 from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
@@ -167,6 +167,6 @@ class Parts:
         self._put(stage, name, report={**asdict(report), "checks": checks, "warnings": list(report.warnings)})
 
 
-def parameters(potential: PairPotential) -> list[Tensor]:
+def parameters(potential: Potential) -> list[Tensor]:
     """Every number of a potential, in a fixed order."""
     return [value for _, value in sorted(potential.state_dict().items())]

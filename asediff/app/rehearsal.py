@@ -16,7 +16,6 @@ from asediff.fitting.api import check_target_names
 from asediff.host.files import check_names
 from asediff.lammps.export import ExportedEngine, export_lammps
 from asediff.lammps.run import LammpsError, LammpsRun, run_lammps
-from asediff.observables import RDF
 from asediff.targets.target import StatePoint, Target
 
 PATIENCE = 120.0
@@ -79,17 +78,8 @@ def check_plan(plan: Plan) -> None:
 
 def expected_pairs(point: StatePoint, target: Target) -> float:
     """Pairs that one frame of an ideal gas has in the window of a g(r); infinite for other observables."""
-    observable = target.observable
-    if not isinstance(observable, RDF):
-        return math.inf
-    symbols = point.system.get_chemical_symbols()
-    if observable.pair is None:
-        pairs = len(symbols) * (len(symbols) - 1) / 2
-    else:
-        first, second = (symbols.count(symbol) for symbol in observable.pair)
-        pairs = first * (first - 1) / 2 if observable.pair[0] == observable.pair[1] else first * second
-    shell = 4.0 / 3.0 * math.pi * (observable.r_max**3 - observable.r_min**3)
-    return pairs * shell / float(point.system.get_volume()[0])
+    rdf = target.observable.pair_distribution()
+    return math.inf if rdf is None else float(rdf.ideal_counts(point.system).sum())
 
 
 def rehearse(plan: Plan, folder: Path) -> None:

@@ -20,10 +20,12 @@ from asediff.fitting.statistics.uncertainty import UncertaintyBand
 from asediff.host.files import file_name
 from asediff.lammps.units import LammpsUnits
 from asediff.lammps.verify import VerifyReport
-from asediff.observables import RDF
+from asediff.observables import REDUCED, Units
+from asediff.observables.deviation import decimal
 from asediff.plotting import Run
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.measurement import Measurement
-from asediff.targets.target import StatePoint
+from asediff.targets.target import StatePoint, Target
 
 REPORT = "report.html"
 
@@ -60,9 +62,9 @@ class Evidence:
         return self.units == "lj"
 
     @property
-    def length(self) -> str:
-        """Unit of length, for labels."""
-        return "σ" if self.reduced else "Å"
+    def named(self) -> Units:
+        """What the units are called."""
+        return REDUCED if self.reduced else Units()
 
     def runs(self, k: int) -> dict[str, Measurement]:
         """The independent runs at state point k, by the name of who ran them."""
@@ -74,25 +76,23 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
     """Write report.html, the figures as PNG and the curves as CSV; returns the path of the page."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    figures: list[dict[str, str]] = []
+    figures: dict[bool, list[dict[str, str]]] = {True: [], False: []}
 
-    def add(ax: Axes, name: str, caption: str) -> None:
+    def add(ax: Axes, name: str, caption: str, *, of_target: bool = False) -> None:
         data = plotting.png(ax)
         (folder / f"{name}.png").write_bytes(data)
-        figures.append({"name": name, "caption": caption, "png": base64.b64encode(data).decode()})
+        figures[of_target].append({"caption": caption, "png": base64.b64encode(data).decode()})
 
     points = evidence.result.state_points
     for k, point in enumerate(points):
         for j, target in enumerate(point.targets):
-            name = f"rdf_{k}_{file_name(str(target.name))}"
-            if not isinstance(target.observable, RDF):
-                continue
-            columns = curves(evidence, k, j)
-            write_columns(folder / f"{name}.csv", columns)
-            add(rdf_figure(evidence, k, j), name, _rdf_caption(evidence, point, str(target.name)))
-    columns, caption = potential_columns(evidence)
-    write_columns(folder / "potential_kT.csv", columns)
-    add(potential_figure(evidence, columns), "potential", caption)
+            name = f"{file_name(target.observable.kind)}_{k}_{file_name(str(target.name))}"
+            write_columns(folder / f"{name}.csv", curves(evidence, k, j))
+            add(target_figure(evidence, k, j), name, _caption(evidence, point, target), of_target=True)
+    if evidence.result.potential.is_pairwise:
+        columns, caption = potential_columns(evidence)
+        write_columns(folder / "potential_kT.csv", columns)
+        add(potential_figure(evidence, columns), "potential", caption)
     if any("loss" in row for row in evidence.result.history):
         add(plotting.plot_loss(evidence.result.history), "loss", "Loss of each update; only the trend means something.")
     rows = [row for k in range(len(points)) for row in deviation_rows(evidence, k)]
@@ -101,13 +101,15 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
     )
     page = environment.get_template("report.html.j2").render(
         evidence=evidence,
-        figures=figures,
+        of_targets=figures[True],
+        figures=figures[False],
         rows=rows,
-        worst=max((row for row in rows if row["run"] == rows[-1]["run"]), key=lambda row: float(row["inside"])),
+        worst=worst([row for row in rows if row["run"] == rows[-1]["run"]]),
         states=[state_row(evidence, k) for k in range(len(points))],
         passed=all(report.passed for report in evidence.verification),
         checks=[(points[k].name, report) for k, report in enumerate(evidence.verification)],
         facts=facts(evidence),
+        decimal=decimal,
         versions=versions(),
         notes=[*evidence.result.notes, *evidence.notes],
     )
@@ -119,32 +121,24 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
 def curves(evidence: Evidence, k: int, j: int) -> dict[str, np.ndarray]:
     """Target j of state point k and its measured curves with standard errors, by column name."""
     target = evidence.result.state_points[k].targets[j]
-    columns = {"r": target.observable.centers.numpy(), "target": target.reference.numpy()}
+    columns = {target.observable.abscissa: target.observable.centers.numpy(), "target": target.reference.numpy()}
     for label, measurement in evidence.runs(k).items():
         columns[label] = measurement.values[j].numpy()
         columns[f"{label}_error"] = measurement.errors[j].numpy()
     return columns
 
 
-def rdf_figure(evidence: Evidence, k: int, j: int) -> Axes:
-    """g(r) of target j at state point k, and below it the differences from the target."""
-    columns = curves(evidence, k, j)
-    runs = {label: Run(columns[label], columns[f"{label}_error"]) for label in evidence.runs(k)}
-    ax = plotting.new_axes(6.4, 4.6)
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    ax.remove()
-    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.15)})
-    plotting.plot_rdf(columns["r"], columns["target"], runs, unit=evidence.length, ax=plotting.styled(upper))
-    plotting.plot_rdf_difference(columns["r"], columns["target"], runs, unit=evidence.length, ax=plotting.styled(lower))
-    upper.set_xlabel("")
-    return upper
+def target_figure(evidence: Evidence, k: int, j: int) -> Axes:
+    """Target j of state point k and its independent runs; see `Observable.plot`."""
+    target = evidence.result.state_points[k].targets[j]
+    runs = {label: Run(m.values[j].numpy(), m.errors[j].numpy()) for label, m in evidence.runs(k).items()}
+    return target.observable.plot(target.reference, runs, units=evidence.named)
 
 
 def potential_columns(evidence: Evidence) -> tuple[dict[str, np.ndarray], str]:
     """r, u/kT of every learned function and -ln g of every target, and the caption of their figure."""
     result = evidence.result
-    potential, points = result.potential, result.state_points
+    potential, points = check_pairwise(result.potential, "the report"), result.state_points
     r = torch.linspace(potential.core * potential.cutoff, potential.cutoff, 600, dtype=torch.float64)
     columns: dict[str, np.ndarray] = {"r": r.numpy()}
     shown = points if potential.temperature_dependent else points[:1]
@@ -154,16 +148,15 @@ def potential_columns(evidence: Evidence) -> tuple[dict[str, np.ndarray], str]:
             with torch.no_grad():
                 u = potential.function(r, None if name == "all" else name, float(point.kT))
             columns[label] = u.numpy() / float(point.kT)
+    caption = f"The learned potential (kT of {shown[0].name})"
     for point in points:
-        for target in point.targets:
-            if not isinstance(target.observable, RDF):
-                continue
-            g = np.interp(r.numpy(), target.observable.centers.numpy(), target.reference.numpy())
-            label = "Boltzmann inversion" + (f" {'-'.join(target.observable.pair)}" if target.observable.pair else "")
+        for _, target, rdf in point.distributions():
+            g = np.interp(r.numpy(), rdf.centers.numpy(), target.reference.numpy())
+            label = "Boltzmann inversion" + (f" {'-'.join(rdf.pair)}" if rdf.pair else "")
             label += f", {point.name}" if len(points) > 1 else ""
             with np.errstate(divide="ignore"):
                 columns[label] = np.where(g > 1e-3, -np.log(g), np.nan)
-    caption = f"The learned potential (kT of {shown[0].name}) and the inversion of the target, -ln g(r)."
+    caption += " and the inversion of the target, -ln g(r)." if any(p.distributions() for p in points) else "."
     if evidence.band is not None:
         caption += " Band: what the targets leave open, two standard errors."
     return columns, caption
@@ -173,7 +166,7 @@ def potential_figure(evidence: Evidence, columns: dict[str, np.ndarray]) -> Axes
     """u(r)/kT against Boltzmann inversion."""
     learned = {name: values for name, values in columns.items() if name.startswith("learned")}
     inverted = {name: values for name, values in columns.items() if name.startswith("Boltzmann")}
-    return plotting.plot_potential(columns["r"], learned, inverted, bands=_bands(evidence), unit=evidence.length)
+    return plotting.plot_potential(columns["r"], learned, inverted, bands=_bands(evidence), unit=evidence.named.length)
 
 
 def _bands(evidence: Evidence) -> dict[str, plotting.Band]:
@@ -195,52 +188,55 @@ def deviation_rows(evidence: Evidence, k: int) -> list[dict[str, Any]]:
     point = evidence.result.state_points[k]
     rows = []
     for j, target in enumerate(point.targets):
-        columns = curves(evidence, k, j)
-        of_pairs = isinstance(target.observable, RDF)
+        observable = target.observable
         for label, measurement in evidence.runs(k).items():
             found = measurement.deviations(point)[j].numbers()
-            at = float(columns["r"][columns[label].argmax()])
             rows.append(
                 {
                     "state": point.name,
                     "target": target.name,
                     "run": label,
-                    "symbol": target.observable.ordinate,
+                    "symbol": observable.ordinate,
                     "mean": found["mean"],
                     "noise": found["mean_error"],
-                    "inside": mean_outside_core(columns, label) if of_pairs else found["mean"],
+                    "inside": found["mean"] if found["outside_core"] is None else found["outside_core"],
                     "largest": found["largest"],
                     "structural": found["structural"],
                     "structural_noise": found["structural_noise"],
-                    "peak": f"{columns[label].max():.3f} at {at:.3g} {evidence.length}" if of_pairs else "",
-                    "peak_target": f"{columns['target'].max():.3f}" if of_pairs else "",
+                    "peak": observable.told(measurement.values[j], measurement.errors[j], evidence.named),
+                    "peak_target": observable.told(target.reference, units=evidence.named),
                     "peak_error": None if found["peak"] is None else 100.0 * found["peak"],
                 }
             )
     return rows
 
 
+def worst(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a g(r) the row that is furthest off; where there is none, the one that is in units of its noise."""
+    of_pairs = [row for row in rows if row["structural"] is not None]
+    if of_pairs:
+        return max(of_pairs, key=lambda row: float(row["inside"]))
+    return max(rows, key=lambda row: float(row["mean"]) / max(row["noise"] or 0.0, 1e-300))
+
+
 def told(row: Mapping[str, Any]) -> str:
     """A row of `deviation_rows` in a line: the numbers that exist."""
-    line = f"{row['state']} {row['target']} in {row['run']}: mean |d{row['symbol']}| {row['inside']:.4f}"
+    line = f"{row['state']} {row['target']} in {row['run']}: mean |d{row['symbol']}| {decimal(row['inside'])}"
+    noise = f"(noise {decimal(row['noise'])})"
     if row["structural"] is None:
-        return f"{line} (noise {row['noise']:.4f})"
-    return (
-        f"{line} outside the core (noise {row['noise']:.4f}), D {row['structural']:.3g}, first peak "
-        f"{row['peak_error']:+.1f} %"
-    )
-
-
-def mean_outside_core(columns: dict[str, np.ndarray], label: str) -> float:
-    """Mean |g - g_ref| over the bins from the first in which the target exceeds a hundredth of its maximum."""
-    first = int(np.argmax(columns["target"] > 0.01 * columns["target"].max()))
-    return float(np.abs(columns[label] - columns["target"])[first:].mean())
+        return f"{line} {noise}"
+    peak = "" if row["peak_error"] is None else f", first peak {row['peak_error']:+.1f} %"
+    return f"{line} outside the core {noise}, D {row['structural']:.3g}{peak}"
 
 
 def state_row(evidence: Evidence, k: int) -> dict[str, Any]:
     """Temperature, density and pressure of state point k, wanted and measured."""
     point = evidence.result.state_points[k]
-    row = {"name": point.name, "n_atoms": point.system.n_atoms, "density": f"{point.density:.5g} {evidence.length}⁻³"}
+    row = {
+        "name": point.name,
+        "n_atoms": point.system.n_atoms,
+        "density": f"{point.density:.5g} {evidence.named.length}⁻³",
+    }
     row["temperature"] = _temperature(evidence, float(point.kT))
     row["wanted_pressure"] = "" if point.pressure is None else _pressure(evidence, point.pressure, None)
     row["runs"] = [
@@ -264,8 +260,8 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("independent runs, asediff", f"{result.validation_seconds:.1f} s"),
         ("independent runs, LAMMPS", f"{evidence.lammps_seconds:.1f} s" if evidence.lammps else "none"),
         ("seed", str(result.seed)),
-        ("cutoff", f"{result.potential.cutoff:g} {evidence.length}"),
-        ("knots of the table", str(result.potential.n_knots)),
+        ("cutoff", f"{result.potential.cutoff:g} {evidence.named.length}"),
+        *(("knots of the table", str(part.n_knots)) for part in result.potential.tabulated()),
     ]
 
 
@@ -280,9 +276,11 @@ def _pressure(evidence: Evidence, pressure: float, error: float | None) -> str:
     return f"{pressure / unit:,.{digits}f}{spread}{name}"
 
 
-def _rdf_caption(evidence: Evidence, point: StatePoint, name: str) -> str:
+def _caption(evidence: Evidence, point: StatePoint, target: Target) -> str:
     who = "asediff and LAMMPS (with the exported table)" if evidence.lammps else "asediff"
+    rdf = target.observable.pair_distribution()
+    how = ", as plain histograms" if rdf is not None and rdf.width == 0.0 else ""
+    rest = "below, their differences from the target. Bands" if len(target.reference) > 1 else "bars"
     return (
-        f"{point.name}, {name}: the target and independent runs of {who}, as plain histograms; below, their "
-        "differences from the target. Bands are two standard errors."
+        f"{point.name}, {target.name}: the target and independent runs of {who}{how}; {rest} are two standard errors."
     )

@@ -104,7 +104,6 @@ MEAN_TAIL = (0.05, 20.0)
 """Mean of g(r) over the last fifth of a curve that reaches beyond two first-peak distances, where g is close to 1.
 Wide enough for small boxes, clusters and partial g(r) of mixtures that demix; a curve in per cent is not."""
 THERMAL_STEP = Range(1e-6, 0.5, "of the time of flight to a neighbour at thermal speed; usual is 0.005")
-PEAKS_IN_CUTOFF = Range(0.3, 1e3, "of the first-peak distance; usual is 2.7")
 MINIMUM_FRAMES = 10
 """Frames on which an export is proved."""
 STEPS = _alike(1, 1e11, "even small systems take months for so many")

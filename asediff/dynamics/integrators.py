@@ -27,6 +27,9 @@ __all__ = [
     "Thermostatted",
     "VelocityVerlet",
     "check_rates",
+    "chosen_integrator",
+    "default_integrator",
+    "relaxation_time",
 ]
 
 
@@ -67,7 +70,14 @@ class Integrator(ABC):
         """The step maps with the masses, degrees of freedom and temperatures of `system`."""
 
     def at(self, kT: float | Tensor, *, seed: int = 0) -> Integrator:
-        """The same for runs at kT, energy; integrators that draw noise draw other noise for another seed."""
+        """The same for runs at a temperature: what fits and engines make of the integrator that they are given.
+
+        An integrator that has no use for either is its own answer; `stepper` is handed kT all the same.
+
+        Args:
+            kT: energy; a number or `(n_systems,)`.
+            seed: of the run; integrators that draw noise draw other noise for another seed.
+        """
         return self
 
 
@@ -91,7 +101,17 @@ class Thermostatted(Integrator):
                 _check_temperature(name, value)
 
     def at(self, kT: float | Tensor, *, seed: int = 0) -> Thermostatted:
-        """See `Integrator.at`."""
+        """See `Integrator.at`.
+
+        Raises:
+            ValueError: the integrator has a temperature of its own.
+        """
+        for name in ("kT", "temperature_K"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"integrator: {type(self).__name__} has a {name} of its own ({getattr(self, name)}); leave it out, "
+                    "the state points say it"
+                )
         return replace(self, kT=kT)
 
     def thermal_energy(self, system: System, kT: Tensor | float | None) -> Tensor:
@@ -101,7 +121,7 @@ class Thermostatted(Integrator):
             own = torch.as_tensor(self.temperature_K) * ase.units.kB
         value = own if own is not None else kT
         if value is None:
-            raise ValueError("kT: missing; give the integrator kT (energy) or temperature_K")
+            raise ValueError(f"kT: missing in {type(self).__name__}; give the integrator kT (energy) or temperature_K")
         return _per_system(value, system)
 
 
@@ -138,7 +158,7 @@ class NoseHooverChain(Thermostatted):
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
-        tdamp = 100.0 * self.timestep if self.tdamp is None else self.tdamp
+        tdamp = relaxation_time(self.timestep, self.tdamp)
         return ChainStepper(self.timestep, system, self.thermal_energy(system, kT), tdamp, self.tchain)
 
 
@@ -162,9 +182,39 @@ class Langevin(Thermostatted):
             raise ValueError(f"seed: {self.seed} is not within 0..2^62; give a non-negative whole number")
 
     def at(self, kT: float | Tensor, *, seed: int = 0) -> Langevin:
-        """See `Integrator.at`; seeds of runs are far apart, so that the systems of two batches share no noise."""
-        return replace(self, kT=kT, seed=(self.seed + 2_654_435_761 * seed) % 2**62)
+        """See `Thermostatted.at`; seeds of runs are far apart, so that the systems of two batches share no noise."""
+        own = super().at(kT)
+        assert isinstance(own, Langevin)
+        return replace(own, seed=(self.seed + 2_654_435_761 * seed) % 2**62)
 
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
         return LangevinStepper(self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed)
+
+
+def relaxation_time(timestep: float, tdamp: float | None) -> float:
+    """Of a Nosé-Hoover thermostat: `tdamp`, or 100 timesteps where it is None."""
+    return 100.0 * timestep if tdamp is None else tdamp
+
+
+def default_integrator(timestep: float, tdamp: float | None = None) -> Integrator:
+    """What moves atoms where nothing else is chosen; it has no temperature yet, see `Integrator.at`."""
+    return NoseHooverChain(timestep, tdamp=tdamp)
+
+
+def chosen_integrator(integrator: Integrator | None, timestep: float | None, tdamp: float | None) -> Integrator:
+    """The integrator that a method or engine is given, or the default with its `timestep` and `tdamp`.
+
+    Raises:
+        ValueError: neither or contradictory ones are given, or the integrator has a temperature of its own.
+    """
+    if integrator is None:
+        if timestep is None:
+            raise ValueError("timestep: missing; give it, or an integrator such as Langevin(timestep)")
+        return default_integrator(timestep, tdamp)
+    if timestep is not None and timestep != integrator.timestep:
+        raise ValueError(f"timestep: {timestep} is not that of the integrator, {integrator.timestep}; give it once")
+    if tdamp is not None:
+        raise ValueError(f"tdamp: {tdamp} is given beside an integrator, which has its own; give it to the integrator")
+    integrator.at(1.0)  # refuses one with a temperature of its own
+    return integrator

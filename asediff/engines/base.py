@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.measurement import Measurement, measure
 from asediff.targets.target import StatePoint
@@ -25,7 +26,7 @@ class Engine(ABC):
 
     @abstractmethod
     def measure(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Measurement:
         """Values and error bars of the targets in an equilibrium run.
 
@@ -35,6 +36,15 @@ class Engine(ABC):
             seed: of velocities and noise; another seed is an independent run.
             start: configuration to start from; default the state point's own.
         """
+
+    def check_potential(self, potential: Potential) -> None:
+        """Refuse, before any work, a potential that is more than this engine sees of it.
+
+        Raises:
+            ValueError: naming engine and potential.
+        """
+        if self.reads_pairs:
+            check_pairwise(potential, type(self).__name__)
 
     def scaled(self, factor: float) -> Engine:
         """The same with `factor` times as many production steps; itself where runs have no length."""
@@ -63,12 +73,12 @@ class TrajectoryEngine(Engine):
 
     @abstractmethod
     def run(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
         """The production frames."""
 
     def measure(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Measurement:
         """See `Engine.measure`."""
         return measure(self.run(potential, state_point, seed=seed, start=start), state_point)

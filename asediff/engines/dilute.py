@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from asediff.engines.base import Engine
-from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.measurement import Measurement
-from asediff.targets.target import StatePoint
+from asediff.targets.target import StatePoint, check_distributions
 
 
 @dataclass(frozen=True)
 class DiluteEngine(Engine):
     """The limit of zero density, where g(r) = exp(-u(r)/kT) exactly: tests every inverse method in milliseconds."""
 
+    def check(self, state_points: Sequence[StatePoint]) -> None:
+        """See `Engine.check`: targets are the g(r) of pairs."""
+        check_distributions(state_points, "DiluteEngine")
+
     def measure(
         self,
-        potential: PairPotential,
+        potential: Potential,
         state_point: StatePoint,
         *,
         seed: int,
@@ -31,20 +36,17 @@ class DiluteEngine(Engine):
         Raises:
             ValueError: a target is not an RDF.
         """
-        check_pairwise(potential, "DiluteEngine")
+        pairs = check_pairwise(potential, "DiluteEngine")
+        self.check([state_point])
         values = []
-        for target in state_point.targets:
-            observable = target.observable
-            if not isinstance(observable, RDF):
-                raise ValueError(f"targets: {type(observable).__name__} has no dilute limit here; give RDF targets")
+        for _, _, rdf in state_point.distributions():
             with torch.no_grad():
-                u = potential.function(observable.centers, observable.pair, float(state_point.kT))
+                u = pairs.function(rdf.centers, rdf.pair, float(state_point.kT))
             values.append(torch.exp(-u / float(state_point.kT)))
-        density = state_point.system.n_atoms / float(state_point.system.get_volume()[0])
         return Measurement(
             values=tuple(values),
             errors=tuple(torch.zeros_like(v) for v in values),
-            pressure=density * float(state_point.kT),
+            pressure=state_point.density * float(state_point.kT),
             pressure_error=0.0,
             kT=float(state_point.kT),
             trajectory=None,

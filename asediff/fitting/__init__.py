@@ -9,21 +9,12 @@ from asediff.fitting.result import FitResult
 from asediff.fitting.statistics.averages import Statistics
 from asediff.fitting.statistics.histograms import FrameStatistics
 from asediff.fitting.statistics.samples import sample
-from asediff.fitting.tables.ibi import (
-    IBI,
-    Extrapolate,
-    SafeUpdate,
-    Scale,
-    SimplePressure,
-    Smooth,
-    SplineSmooth,
-    VirialPressure,
-    VotcaUpdate,
-)
+from asediff.fitting.tables.ibi import IBI, SafeUpdate, VotcaUpdate
 from asediff.fitting.tables.ihnc import IHNC
 from asediff.fitting.tables.newton import IMC, GaussNewton
 from asediff.fitting.tables.regularization import Smoothness, Tikhonov, TruncatedSVD
 from asediff.fitting.tables.tabulated import PowerCore
+from asediff.tabular.tasks import Extrapolate, Scale, Shift, SimplePressure, Smooth, SplineSmooth, VirialPressure
 
 __all__ = [
     "IBI",
@@ -44,6 +35,7 @@ __all__ = [
     "Reweighting",
     "SafeUpdate",
     "Scale",
+    "Shift",
     "SimplePressure",
     "Smooth",
     "Smoothness",

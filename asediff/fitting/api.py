@@ -11,23 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from asediff.engines import Engine
 from asediff.fitting.result import KIND, FitResult
 from asediff.host.files import check_names
 from asediff.host.folders import ResultFolder
-from asediff.neighbors import check_box
+from asediff.neighbors import NeighborList, check_box
+from asediff.potentials.base import Potential
 from asediff.potentials.io import decoded, encoded
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.measurement import Measurement
 from asediff.targets.target import StatePoint
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 """Counts changes of what checkpoints hold."""
 CONTENTS = {
-    "conditions": list, "potential": dict, "n_knots": int, "history": list, "notes": list, "md_steps": int,
+    "conditions": list, "potential": dict, "knots": list, "history": list, "notes": list, "md_steps": int,
     "seconds": float, "seed": int,
 }  # fmt: skip
 """What every checkpoint holds, besides what its method adds."""
@@ -45,7 +47,7 @@ class Method(ABC):
     def run(self, job: FitJob) -> str:
         """Improve `job.potential` in place; returns why it stopped."""
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> Potential:
         """The potential to start from; methods that make their own start override this."""
         if potential is None:
             raise ValueError(f"potential: missing; {type(self).__name__} needs a potential to start from")
@@ -56,7 +58,7 @@ class Method(ABC):
 class FitJob:
     """The state of a fit under way: what a method reads, and where it writes progress and checkpoints."""
 
-    potential: PairPotential
+    potential: Potential
     state_points: list[StatePoint]
     seed: int
     folder: ResultFolder | None
@@ -68,6 +70,20 @@ class FitJob:
     md_steps: int = 0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def coldest(self) -> float:
+        """The lowest kT of the state points, energy, where tables have to be finest."""
+        return min(float(point.kT) for point in self.state_points)
+
+    def refine(self) -> None:
+        """Give the tables of the potential, if it has any, the knots that they need.
+
+        Raises:
+            ValueError: they would need too many.
+        """
+        for part in self.potential.tabulated():
+            part.refine(self.coldest)
 
     @property
     def seconds(self) -> float:
@@ -99,7 +115,7 @@ class FitJob:
             "format": CHECKPOINT_FORMAT,
             "conditions": self._conditions(),
             "potential": self.potential.state_dict(),
-            "n_knots": self.potential.n_knots,
+            "knots": [part.n_knots for part in self.potential.tabulated()],
             "history": self.history,
             "notes": self.notes,
             "md_steps": self.md_steps,
@@ -130,9 +146,10 @@ class FitJob:
             raise ValueError(f"resume: {path} was written by a fit with another method or other state points; {anew}")
         try:
             self.potential.load_state_dict(state["potential"])
-        except (RuntimeError, TypeError, AttributeError) as error:
+            for part, knots in zip(self.potential.tabulated(), state["knots"], strict=True):
+                part.n_knots = knots
+        except (RuntimeError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"resume: {path} was written by a fit of another potential; {anew}") from error
-        self.potential.n_knots = state["n_knots"]
         self.history, self.notes = state["history"], state["notes"]
         self.md_steps, self.seconds_before = state["md_steps"], state["seconds"]
         return state
@@ -144,7 +161,7 @@ class FitJob:
 
 
 def fit(
-    potential: PairPotential | None,
+    potential: Potential | None,
     state_points: StatePoint | Sequence[StatePoint],
     method: Method,
     *,
@@ -154,7 +171,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> FitResult:
-    """Learn a pair potential from observables.
+    """Learn a potential from observables.
 
     Args:
         potential: what to start from; it is copied, not changed. Methods that build their own start accept None.
@@ -171,8 +188,10 @@ def fit(
 
     Raises:
         ValueError: no state point or target, names of targets that would share files, a box too small for the cutoff, a
-            missing species or pair, a potential that is more than its pair functions where the method or the validation
-            sees nothing else, a folder that another process uses, a checkpoint that asediff did not write.
+            missing species or pair, a potential without parameters that a method could train, or without an energy for
+            each system, or that is more than its pair functions where the method or the validation sees nothing else, a
+            target that the method cannot reach, a folder that another process uses, a checkpoint that asediff did not
+            write.
         FileError: a checkpoint cannot be written; the one before is as it was.
     """
     opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
@@ -184,7 +203,7 @@ def fit(
 
 def fit_in(
     folder: ResultFolder | None,
-    potential: PairPotential | None,
+    potential: Potential | None,
     state_points: StatePoint | Sequence[StatePoint],
     method: Method,
     *,
@@ -205,13 +224,21 @@ def fit_in(
         folder.check(CHECKPOINT)
     if validation is not None:
         validation.check(points)
-    for reader in (method, validation):
-        if potential is not None and reader is not None and reader.reads_pairs:
-            check_pairwise(potential, type(reader).__name__)
+    if potential is not None:
+        if not isinstance(potential, Potential):
+            kind = type(potential).__name__
+            raise ValueError(
+                f"potential: {kind} is no Potential; derive it from asediff.Potential, and define `energy`"
+            )
+        if method.reads_pairs:
+            check_pairwise(potential, type(method).__name__)
+        if validation is not None:
+            validation.check_potential(potential)
     start = method.prepare(potential, points)
+    points = [point.bound(start) for point in points]
     for point in points:
         check_box(point.system.cell, point.system.pbc, start.cutoff)
-        start.tabulate(point.system, point.kT)
+        check_energy(start, point)
     job = FitJob(start, points, seed, folder, resume, progress, type(method).__name__)
     stopped = method.run(job)
     seconds = job.seconds
@@ -232,6 +259,43 @@ def fit_in(
     )
 
 
+def check_energy(potential: Potential, point: StatePoint) -> None:
+    """Refuse a potential that does not give the start of a state point one finite energy.
+
+    Raises:
+        ValueError: naming the potential and what it gives; or the potential's own, for a species that it does not know.
+    """
+    system = point.system
+    kT = torch.full((1,), float(point.kT), dtype=system.dtype, device=system.device)
+    with torch.no_grad():
+        energy = potential.energy(system, NeighborList(potential.cutoff).update(system), kT)
+    kind = type(potential).__name__
+    if tuple(energy.shape) != (1,):
+        raise ValueError(
+            f"potential: {kind}.energy gives a tensor of shape {tuple(energy.shape)} for one system; give the energy "
+            "of each system, (n_systems,)"
+        )
+    if not bool(torch.isfinite(energy).all()):
+        raise ValueError(
+            f"potential: {kind}.energy is {float(energy):g} at the start of {point.name}; give a start without overlaps"
+        )
+
+
+def trainable(potential: Potential) -> list[torch.nn.Parameter]:
+    """The parameters that a fit changes; those whose `requires_grad` is False stay as they are.
+
+    Raises:
+        ValueError: there is none.
+    """
+    parameters = [p for p in potential.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            f"potential: {type(potential).__name__} has no trainable parameter; give one that has a parameter with "
+            "requires_grad=True"
+        )
+    return parameters
+
+
 def check_target_names(state_points: Sequence[StatePoint]) -> None:
     """Refuse targets of a state point whose names would share a file.
 
@@ -242,9 +306,7 @@ def check_target_names(state_points: Sequence[StatePoint]) -> None:
         check_names(f"state_points[{k}].targets", [target.name for target in point.targets])
 
 
-def validate(
-    potential: PairPotential, state_points: Sequence[StatePoint], engine: Engine, seed: int
-) -> list[Measurement]:
+def validate(potential: Potential, state_points: Sequence[StatePoint], engine: Engine, seed: int) -> list[Measurement]:
     """Independent runs of a potential: fresh velocities, own equilibration, seeds that no fit uses."""
     seeds = [validation_seed(seed, k) for k in range(len(state_points))]
     return [engine.measure(potential, point, seed=seeds[k]) for k, point in enumerate(state_points)]

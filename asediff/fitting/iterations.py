@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ from asediff.engines import Engine
 from asediff.fitting.api import FitJob
 from asediff.fitting.statistics.samples import Sample, sample
 from asediff.fitting.steps import Steps
-from asediff.observables import RDF
 from asediff.simulate import InstabilityError
 from asediff.system import System
 from asediff.targets.measurement import Measurement, deviation
@@ -26,8 +26,8 @@ MAX_RETREATS = 6
 class Iterations:
     """Runs of an engine at all state points, alternating with updates of the potential.
 
-    Every iteration records mean |Δg|, D and their noise, and the pressure. When the atoms blow up, the last change of
-    the potential is halved and the runs are repeated.
+    Every iteration records mean |Δg| (of other targets likewise), D and their noise, and the pressure. When the atoms
+    blow up, the last change of the potential is halved and the runs are repeated.
 
     Args:
         job: potential, state points, history and checkpoints.
@@ -61,7 +61,8 @@ class Iterations:
         self.engines = [engine if f == 1.0 else engine.scaled(f) for f in self.factors]
         self.starts: list[System | None] = [None] * len(job.state_points)
         self.steps = Steps(job.potential)
-        only_rdf = all(isinstance(t.observable, RDF) for p in job.state_points for t in p.targets)
+        engine.check(job.state_points)
+        only_rdf = all(len(p.distributions()) == len(p.targets) for p in job.state_points)
         self.cautious = cautious and only_rdf and all(p.pressure is None for p in job.state_points)
         self.memory: dict[str, Any] = {}
         self.done = 0
@@ -96,7 +97,8 @@ class Iterations:
                 job.record(iteration=float(self.done), **row, **told)
                 self.done += 1
                 self._save()
-                bar.set_postfix({key: f"{row[key]:.3g}" for key in ("mean_dg", "D") if key in row}, refresh=False)
+                shown = {key: f"{row[key]:.3g}" for key in row if key == "D" or key.startswith("mean_d")}
+                bar.set_postfix(dict(list(shown.items())[:3]), refresh=False)
                 bar.update()
         return f"{self.count} iterations done"
 
@@ -174,8 +176,8 @@ def worth_of_signal(difference: float, noise: float) -> float:
 
 def _check_histograms(state_points: Sequence[StatePoint], measurements: Sequence[Measurement]) -> None:
     for point, measurement in zip(state_points, measurements, strict=True):
-        for target, value in zip(point.targets, measurement.values, strict=True):
-            if isinstance(target.observable, RDF) and not bool((value > 0).any()):
+        for t, target, _ in point.distributions():
+            if not bool((measurement.values[t] > 0).any()):
                 raise ValueError(
                     f"{point.name}: the histogram of {target.name} is all zero; check species, r_max and the trajectory"
                 )
@@ -191,24 +193,23 @@ def comparison(state_points: Sequence[StatePoint], measurements: Sequence[Measur
     """Numbers of one iteration for the history.
 
     Returns:
-        mean_dg, mean_dg_error, D and D_noise averaged over the RDF targets of all state points, where there are some;
-        `mean_dg:<point>:<target>` when there are several; pressure, pressure_error and pressure_target of each
-        state point.
+        mean_dg and mean_dg_error averaged over the targets of all state points whose values are called g, likewise for
+        others; D and D_noise where there are some; `mean_dg:<point>:<target>` when there are several targets; pressure,
+        pressure_error and pressure_target of each state point.
     """
-    row: dict[str, float] = {}
-    deviations = [
-        (s, target, d)
-        for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True))
-        for target, d in zip(point.targets, measurement.deviations(point), strict=True)
-        if isinstance(target.observable, RDF)
-    ]
-    names = {"mean_dg": "mean", "mean_dg_error": "mean_error", "D": "structural", "D_noise": "structural_noise"}
-    for column, attribute in names.items():
-        values = [getattr(d, attribute) for _, _, d in deviations]
-        if values:
-            row[column] = sum(values) / len(values)
-    if len(deviations) > 1:
-        row |= {f"mean_dg:{s}:{target.name}": d.mean for s, target, d in deviations}
+    found: dict[str, list[float]] = {}
+    single: dict[str, float] = {}
+    for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True)):
+        for target, d in zip(point.targets, measurement.deviations(point), strict=True):
+            name = f"mean_d{target.observable.ordinate}"
+            single[f"{name}:{s}:{target.name}"] = d.mean
+            numbers = {name: d.mean, f"{name}_error": d.mean_error, "D": d.structural, "D_noise": d.structural_noise}
+            for column, value in numbers.items():
+                if not math.isnan(value):
+                    found.setdefault(column, []).append(value)
+    row = {column: sum(values) / len(values) for column, values in found.items()}
+    if len(single) > 1:
+        row |= single
     for s, (point, measurement) in enumerate(zip(state_points, measurements, strict=True)):
         suffix = f":{s}" if len(state_points) > 1 else ""
         row[f"pressure{suffix}"] = measurement.pressure
@@ -239,10 +240,8 @@ def undersampled(state_points: Sequence[StatePoint], measurements: Sequence[Meas
     _check_histograms(state_points, measurements)
     notes = []
     for point, measurement in zip(state_points, measurements, strict=True):
-        for target, value, error in zip(point.targets, measurement.values, measurement.errors, strict=True):
-            if not isinstance(target.observable, RDF):
-                continue
-            r = target.observable.centers
+        for t, target, rdf in point.distributions():
+            value, error, r = measurement.values[t], measurement.errors[t], rdf.centers
             wanted = target.reference > 0.02
             for what, rows in (
                 ("empty", wanted & (value <= 0)),

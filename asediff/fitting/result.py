@@ -19,8 +19,9 @@ from matplotlib.axes import Axes
 from asediff import plotting
 from asediff.host.files import check_names, file_name
 from asediff.host.folders import ResultFolder
+from asediff.potentials.base import Potential
 from asediff.potentials.io import save_potential
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.measurement import Deviation, Measurement
 from asediff.targets.target import StatePoint
 
@@ -59,7 +60,7 @@ class FitResult:
         notes: remarks that a user must see, such as undersampled bins.
     """
 
-    potential: PairPotential
+    potential: Potential
     state_points: Sequence[StatePoint]
     method: Any
     history: list[dict[str, float]]
@@ -94,29 +95,35 @@ class FitResult:
         wanted = self.state_points[state_point].targets[target]
         measurement = self.measurements[state_point]
         run = plotting.Run(measurement.values[target].numpy(), measurement.errors[target].numpy())
-        return plotting.plot_rdf(wanted.observable.centers, wanted.reference, {"fit": run}, ax=ax)
+        return wanted.observable.plot(wanted.reference, {"fit": run}, ax=ax)
 
     def _repr_png_(self) -> bytes:
         return plotting.png(self.plot())
 
     def curves(self, n_points: int = 500) -> dict[str, np.ndarray]:
-        """r `(n_points,)` and u(r) of each pair (and temperature), from the core to the cutoff."""
-        r = torch.linspace(self.potential.core * self.potential.cutoff, self.potential.cutoff, n_points).double()
+        """r `(n_points,)` and u(r) of each pair (and temperature), from the core to the cutoff.
+
+        Raises:
+            ValueError: the potential is more than its pair functions.
+        """
+        potential = check_pairwise(self.potential, "a file of u(r)")
+        r = torch.linspace(potential.core * potential.cutoff, potential.cutoff, n_points).double()
         columns = {"r": r.numpy()}
         temperatures = [None]
-        if self.potential.temperature_dependent:
+        if potential.temperature_dependent:
             temperatures = sorted({float(p.kT) for p in self.state_points})  # type: ignore[assignment]
-        for pair in self.potential.pair_names():
+        for pair in potential.pair_names():
             for kT in temperatures:
                 name = f"u_{pair}" if kT is None else f"u_{pair}_kT{kT:.6g}"
                 with torch.no_grad():
-                    columns[name] = self.potential.function(r, None if pair == "all" else pair, kT).numpy()
+                    columns[name] = potential.function(r, None if pair == "all" else pair, kT).numpy()
         return columns
 
     def save(self, folder: str | Path) -> Path:
         """Write potential.pt, history.csv, potential.csv, curve_*.csv and result.json to a folder; returns it.
 
-        The folder is made if need be. Results that asediff has written there before are replaced, other files never.
+        The folder is made if need be. Results that asediff has written there before are replaced, other files never. A
+        potential that is more than its pair functions has no potential.csv.
 
         Raises:
             ValueError: targets whose names would share a file, a folder that another process uses, or a file in the
@@ -130,7 +137,8 @@ class FitResult:
     def write(self, folder: Path, parts: Mapping[str, Any] | None = None) -> None:
         """Write the files of `save` to an empty folder; `parts` as in `as_dict`."""
         save_potential(self.potential, folder / "potential.pt")
-        write_columns(folder / "potential.csv", self.curves())
+        if self.potential.is_pairwise:
+            write_columns(folder / "potential.csv", self.curves())
         if self.history:
             names = list(dict.fromkeys(key for row in self.history for key in row))
             write_columns(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -24,6 +25,16 @@ SUPPORT = 9.0
 """Half-width of the kernel in units of its width; exp(-9²/2) = 3e-18 is below round-off."""
 N_MOMENTS = 16
 NARROWEST = 10
+
+
+def shell_volumes(low: Array, high: Array) -> Array:
+    """Volumes 4/3 pi (high³ - low³) of spherical shells, length³."""
+    return np.asarray(4.0 / 3.0 * math.pi * (high**3 - low**3), dtype=np.float64)
+
+
+def per_pair(volume: Any, n_first: Any, n_second: Any, *, like: bool) -> Any:
+    """What one unordered pair adds to g(r) times the volume of its shell, length³: 2 V/N², or V/(N_1 N_2) if unlike."""
+    return (2.0 if like else 1.0) * volume / (n_first * n_second)
 
 
 @dataclass(frozen=True)
@@ -75,8 +86,7 @@ class ShellGrid:
     @property
     def shell_volumes(self) -> Array:
         """`(bins,)`, exact shell volumes 4/3 pi (r_hi³ - r_lo³), length³."""
-        cubes = self.edges**3
-        return np.asarray(4.0 / 3.0 * math.pi * (cubes[1:] - cubes[:-1]), dtype=np.float64)
+        return shell_volumes(self.edges[:-1], self.edges[1:])
 
     @property
     def volumes(self) -> Array:

@@ -12,7 +12,8 @@ from asediff.engines import TrajectoryEngine
 from asediff.lammps.files import check_system
 from asediff.lammps.run import LammpsRun, find_lmp
 from asediff.lammps.tables import spline_tables
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
@@ -37,11 +38,11 @@ class LammpsEngine(LammpsRun, TrajectoryEngine):
             check_system(point.system)
 
     def run(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
         """The production frames, `(steps // save_every, n_atoms, 3)`."""
-        check_pairwise(potential, "LammpsEngine")
+        pairs = check_pairwise(potential, "LammpsEngine")
         system = state_point.system if start is None else start
         with torch.no_grad():
-            tables = spline_tables(potential.tabulate(system, state_point.kT))
+            tables = spline_tables(pairs.tabulate(system, state_point.kT))
         return self.record(tables, system, state_point.kT, 1 + abs(seed) % 900_000_000)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from asediff.dynamics.integrators import relaxation_time
 from asediff.engines import TrajectoryEngine
 from asediff.host.files import check_names, file_name
 from asediff.lammps.files import Box, check_system, read_dump, species_of, write_data
@@ -16,7 +17,8 @@ from asediff.lammps.run import LammpsRun, find_lmp, read_trajectory, run_lammps,
 from asediff.lammps.tables import spline_tables, write_tables
 from asediff.lammps.units import LammpsUnits
 from asediff.lammps.verify import VerifyReport, verify_export
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.system import System
 from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
@@ -45,7 +47,7 @@ class Exported:
 
 
 def export_lammps(
-    potential: PairPotential,
+    potential: Potential,
     state_point: StatePoint,
     folder: str | Path,
     run: LammpsRun,
@@ -65,7 +67,7 @@ def export_lammps(
         seed: of the initial velocities, at least 1.
         start: configuration to start from; default the state point's own.
     """
-    check_pairwise(potential, "LAMMPS")
+    potential = check_pairwise(potential, "LAMMPS")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     system = state_point.system if start is None else start
@@ -77,7 +79,7 @@ def export_lammps(
         folder / TABLE, tables, run.units, comment=f"asediff, {state_point.name}, cutoff {potential.cutoff:g}"
     )
     box = write_data(folder / DATA, system, run.units)
-    tdamp = 100.0 * run.timestep if run.tdamp is None else run.tdamp
+    tdamp = relaxation_time(run.timestep, run.tdamp)
     values: dict[str, str | int | float] = {
         "data": DATA,
         "table": TABLE,
@@ -148,7 +150,7 @@ class ExportedEngine(TrajectoryEngine):
         return self.folder / file_name(state_point.name)
 
     def run(
-        self, potential: PairPotential, state_point: StatePoint, *, seed: int, start: System | None = None
+        self, potential: Potential, state_point: StatePoint, *, seed: int, start: System | None = None
     ) -> Trajectory:
         """Export, run the exported input, and return its frames; the dump itself is not kept.
 
@@ -180,7 +182,7 @@ class ExportedEngine(TrajectoryEngine):
 
 def verified(
     table: Path,
-    potential: PairPotential,
+    potential: Potential,
     state_point: StatePoint,
     frames: Trajectory,
     n: int,

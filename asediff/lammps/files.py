@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from asediff.lammps.units import LammpsUnits
@@ -179,13 +179,15 @@ class Dump:
 
     Attributes:
         steps: `(n_frames,)`, time step of each frame.
-        columns: name -> `(n_frames, n_atoms)`, sorted by atom id where there is one.
+        columns: name -> `(n_frames, n_atoms)`, sorted by atom id where there is one; elements as atomic numbers.
         lattices: `(n_frames, 3, 3)`, length; rows are the lattice vectors.
+        origins: `(n_frames, 3)`, length; the corner of the box.
     """
 
     steps: NDArray[np.int64]
     columns: dict[str, Floats]
     lattices: Floats
+    origins: Floats
 
     def vectors(self, *names: str) -> Floats:
         """`(n_frames, n_atoms, len(names))` of the named columns.
@@ -198,14 +200,27 @@ class Dump:
             raise ValueError(f"dump: no column {missing[0]!r} (it has {', '.join(self.columns)}); dump it too")
         return np.stack([self.columns[name] for name in names], axis=-1)
 
+    def positions(self) -> Floats:
+        """`(n_frames, n_atoms, 3)` from the corner of the box, whether x, xu, xs or xsu were dumped.
 
-def _lattice(header: str, bounds: Floats) -> Floats:
-    if "xy" not in header:
-        return np.diag(bounds[:, 1] - bounds[:, 0])
-    xy, xz, yz = bounds[:, 2]
-    lx = bounds[0, 1] - bounds[0, 0] - (max(0.0, xy, xz, xy + xz) - min(0.0, xy, xz, xy + xz))
-    ly = bounds[1, 1] - bounds[1, 0] - abs(yz)
-    return np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, bounds[2, 1] - bounds[2, 0]]])
+        Raises:
+            ValueError: none of them was.
+        """
+        for suffix in ("", "u", "s", "su"):
+            if "x" + suffix in self.columns:
+                values = self.vectors(*(axis + suffix for axis in "xyz"))
+                return values @ self.lattices if "s" in suffix else values - self.origins[:, None]
+        raise ValueError("dump: no positions in it; dump x y z (or xu, xs)")
+
+
+def _box(header: str, bounds: Floats) -> tuple[Floats, Floats]:
+    """Lattice vectors and origin; the bounds of an oblique box are those of the box around it."""
+    low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
+    xy, xz, yz = bounds[:, 2] if "xy" in header else (0.0, 0.0, 0.0)
+    low[:2] -= min(0.0, xy, xz, xy + xz), min(0.0, yz)
+    high[:2] -= max(0.0, xy, xz, xy + xz), max(0.0, yz)
+    lx, ly, lz = high - low
+    return np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]]), low
 
 
 def read_dump(path: str | Path) -> Dump:
@@ -215,7 +230,7 @@ def read_dump(path: str | Path) -> Dump:
         ValueError: no complete frame in it, or frames of different sizes or columns.
     """
     steps: list[int] = []
-    lattices: list[Floats] = []
+    boxes: list[tuple[Floats, Floats]] = []
     blocks: list[Floats] = []
     names: list[str] = []
     with Path(path).open() as file:
@@ -224,9 +239,11 @@ def read_dump(path: str | Path) -> Dump:
                 continue
             head = [line, *(file.readline() for _ in range(8))]
             try:
+                if not head[8].startswith("ITEM: ATOMS"):
+                    raise ValueError
                 step, n_atoms, header = int(head[1]), int(head[3]), head[4]
                 bounds = np.array([[float(x) for x in row.split()] for row in head[5:8]])
-                lattice = _lattice(header, bounds)
+                box = _box(header, bounds)
             except (ValueError, IndexError):
                 raise ValueError(f"{path}: frame {len(steps)} has no complete head; {CUT_SHORT}") from None
             columns = head[8].split()[2:]
@@ -234,6 +251,8 @@ def read_dump(path: str | Path) -> Dump:
                 raise ValueError(f"{path}: frame {step} has other atoms or columns than the first; dump a fixed group")
             names = columns
             text = "".join(file.readline() for _ in range(n_atoms))
+            if "element" in names:
+                text = " ".join(str(atomic_numbers.get(word, word)) for word in text.split())
             try:
                 block = np.fromstring(text, sep=" ").reshape(n_atoms, len(names))
             except ValueError:
@@ -241,13 +260,14 @@ def read_dump(path: str | Path) -> Dump:
             if "id" in names:
                 block = block[np.argsort(block[:, names.index("id")], kind="stable")]
             steps.append(step)
-            lattices.append(lattice)
+            boxes.append(box)
             blocks.append(block)
     if not blocks:
         raise ValueError(f"{path}: no frame in it; check that the input dumps as often as it runs")
     stacked = np.stack(blocks)
     columns_by_name = {name: stacked[:, :, k] for k, name in enumerate(names)}
-    return Dump(np.array(steps, dtype=np.int64), columns_by_name, np.stack(lattices))
+    lattices, origins = zip(*boxes, strict=True)
+    return Dump(np.array(steps, dtype=np.int64), columns_by_name, np.stack(lattices), np.stack(origins))
 
 
 def parse_log(log: str) -> list[dict[str, Floats]]:

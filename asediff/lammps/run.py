@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from asediff.checks.described import Doc
+from asediff.dynamics.integrators import relaxation_time
 from asediff.host.processes import Children, OutOfTimeError, run_all, run_program
 from asediff.host.scratch import scratch_folder
 from asediff.lammps.files import Box, Dump, parse_log, read_dump, species_of, write_data
@@ -315,7 +316,7 @@ class LammpsRun:
         box = write_data(folder / "cg.data", system, self.units)
         write_tables(folder / "cg.table", chosen, self.units)
         table = next(iter(chosen.values()))
-        tdamp = 100.0 * self.timestep if self.tdamp is None else self.tdamp
+        tdamp = relaxation_time(self.timestep, self.tdamp)
         variables: dict[str, Variable] = {
             "data": "cg.data",
             "table": "cg.table",

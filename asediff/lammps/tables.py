@@ -32,6 +32,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from asediff.host.files import write_whole
 from asediff.lammps.units import LammpsUnits
 
 if TYPE_CHECKING:
@@ -182,9 +183,12 @@ class PairTable:
         outer = s >= s_core
         values[outer] = _array(u(np.sqrt(s[outer])))
         values[~outer] = at + slope * (s[~outer] - s_core)
-        spline = CubicSpline(s, values)
-        c = spline.c[::-1].T * (s[1] - s[0]) ** np.arange(4)
-        return cls.from_coefficients(c, float(s[0]), float(s[1] - s[0]))
+        return cls._of_spline(CubicSpline(s, values))
+
+    @classmethod
+    def _of_spline(cls, spline: CubicSpline) -> PairTable:
+        s_lo, spacing = float(spline.x[0]), float(spline.x[1] - spline.x[0])
+        return cls.from_coefficients(spline.c[::-1].T * spacing ** np.arange(4), s_lo, spacing)
 
     @classmethod
     def from_arrays(cls, r: ArrayLike, u: ArrayLike, *, r_lo: float | None = None, n_points: int = 2001) -> PairTable:
@@ -222,9 +226,7 @@ class PairTable:
         u, f = self.evaluate(np.sqrt(s))
         inner_slope = -f[0] / (2.0 * r_lo)
         u[-1], f[-1] = self.u[-1], self.f[-1]
-        spline = CubicSpline(s, u, bc_type=((1, inner_slope), (1, -f[-1] / (2.0 * self.cutoff))))
-        c = spline.c[::-1].T * (s[1] - s[0]) ** np.arange(4)
-        return PairTable.from_coefficients(c, float(s[0]), float(s[1] - s[0]))
+        return self._of_spline(CubicSpline(s, u, bc_type=((1, inner_slope), (1, -f[-1] / (2.0 * self.cutoff)))))
 
     def write(self, path: str | Path, section: str, units: str, comment: str = "") -> Path:
         """Write a LAMMPS table file with this pair alone; see `write_tables`."""
@@ -299,18 +301,17 @@ def write_tables(path: str | Path, tables: Mapping[str, PairTable], units: str, 
                 f"{table.cutoff:g}, and LAMMPS stops at the first closer pair; use table.extended()"
             )
         slopes = [value / style.energy for value in table.f_slopes]
-        lines += [
-            "",
-            section,
-            f"N {table.n_points} RSQ {table.r_lo:.17g} {table.cutoff:.17g} FPRIME {slopes[0]:.17g} {slopes[1]:.17g}",
-            "",
-        ]
-        rows = zip(table.r, table.u / style.energy, table.f / style.energy, strict=True)
-        lines += [f"{k} {r:.17g} {u:.17g} {f:.17g}" for k, (r, u, f) in enumerate(rows, start=1)]
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(lines) + "\n")
-    return partial.replace(path)
+        keys = f"RSQ {table.r_lo:.17g} {table.cutoff:.17g} FPRIME {slopes[0]:.17g} {slopes[1]:.17g}"
+        rows = np.stack([table.r, table.u / style.energy, table.f / style.energy], axis=1)
+        lines += ["", *section_lines(section, keys, rows)]
+    write_whole(path, ("\n".join(lines) + "\n").encode())
+    return Path(path)
+
+
+def section_lines(section: str, keys: str, rows: NDArray[np.float64], number: str = ".17g") -> list[str]:
+    """The lines of one section: its name, its parameters, and rows `(n_rows, 3)` of r, u and f in LAMMPS' units."""
+    body = [f"{k} {r:{number}} {u:{number}} {f:{number}}" for k, (r, u, f) in enumerate(rows.tolist(), start=1)]
+    return [section, f"N {len(rows)} {keys}", "", *body]
 
 
 def table_units(path: str | Path) -> str | None:
@@ -344,27 +345,42 @@ def read_tables(path: str | Path, units: str | None = None) -> dict[str, PairTab
     if units is not None and stated is not None and units != stated:
         raise ValueError(f"units: {units} was asked for but {path} states {stated}; leave units out")
     energy = LammpsUnits.named(str(units or stated)).energy
+    tables: dict[str, PairTable] = {}
+    for section, (line, keys, rows) in read_sections(path).items():
+        try:
+            tables[section] = _table_from_rows(rows, keys, energy)
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path}, section {section}, line {line}: {error}") from None
+    return tables
+
+
+def read_sections(path: str | Path) -> dict[str, tuple[int, list[str], NDArray[np.float64]]]:
+    """Section name -> number and words of its parameter line, and its rows `(n_rows, 3)` in the units of the file.
+
+    Raises:
+        ValueError: no section, or a section that is cut short; names it and the line.
+    """
     numbered = enumerate(Path(path).read_text().splitlines(), start=1)
     lines = [(k, words) for k, line in numbered if (words := line.split("#")[0].split())]
-    tables: dict[str, PairTable] = {}
+    sections: dict[str, tuple[int, list[str], NDArray[np.float64]]] = {}
     at = 0
     while at < len(lines):
         section = lines[at][1][0]
         if at + 1 == len(lines):
             raise ValueError(f"{path}: section {section} has no parameter line 'N ..'; the file is cut short")
-        keys = lines[at + 1][1]
+        line, keys = lines[at + 1]
         try:
             n = int(keys[keys.index("N") + 1])
             rows = np.array([[float(x) for x in words[1:4]] for _, words in lines[at + 2 : at + 2 + n]])
             if rows.shape != (n, 3):
                 raise ValueError(f"{len(rows)} of {n} complete rows 'index r u f'")
-            tables[section] = _table_from_rows(rows, keys, energy)
         except (ValueError, IndexError) as error:
-            raise ValueError(f"{path}, section {section}, line {lines[at + 1][0]}: {error}") from None
+            raise ValueError(f"{path}, section {section}, line {line}: {error}") from None
+        sections[section] = (line, keys, rows)
         at += 2 + n
-    if not tables:
+    if not sections:
         raise ValueError(f"{path}: no table in it; expected a section name, a line 'N ..' and rows 'index r u f'")
-    return tables
+    return sections
 
 
 def _table_from_rows(rows: NDArray[np.float64], keys: list[str], energy: float) -> PairTable:

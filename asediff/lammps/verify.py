@@ -16,7 +16,8 @@ from asediff.lammps.run import Variable, lammps_input, run_lammps, working_direc
 from asediff.lammps.tables import PairTable, pair_section, read_tables, table_units
 from asediff.lammps.units import LammpsUnits
 from asediff.neighbors import NeighborList
-from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -79,7 +80,7 @@ class VerifyReport:
 
 def verify_export(
     table_path: str | Path,
-    potential: PairPotential | PairSpline,
+    potential: Potential | PairSpline,
     frames: Trajectory | Sequence[System],
     *,
     kT: float,
@@ -113,7 +114,7 @@ def verify_export(
     """
     systems = _frames(frames, system)
     if not isinstance(potential, PairSpline):
-        check_pairwise(potential, "LAMMPS")
+        potential = check_pairwise(potential, "LAMMPS")
     stated = units or table_units(table_path)
     if stated is None:
         raise ValueError(f"units: {table_path} does not state its units; say lj, real or metal")

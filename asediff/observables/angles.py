@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asediff.checks.described import Doc
@@ -16,6 +18,8 @@ from asediff.system import System
 from asediff.trajectory import Trajectory
 
 SUPPORT = 7.0
+FINE = 20
+"""Points per bin that a curve is integrated on."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class ADF(Observable):
     kind: ClassVar[str] = "adf"
     abscissa: ClassVar[str] = "theta"
     ordinate: ClassVar[str] = "p"
+    abscissa_unit: ClassVar[str] = "°"
+    ordinate_unit: ClassVar[str] = "1/°"
+    peaked: ClassVar[bool] = True
 
     cutoff: Annotated[float, Doc("no neighbours beyond it", unit="length")]
     bins: Annotated[int, Doc("number of bins")]
@@ -54,6 +61,40 @@ class ADF(Observable):
     def centers(self) -> Tensor:
         """Centres of the bins, `(bins,)` float64, degrees."""
         return (torch.arange(self.bins, dtype=torch.float64) + 0.5) * (180.0 / self.bins)
+
+    def project(self, x: ArrayLike, values: ArrayLike) -> Tensor:
+        """What this observable would measure if p(theta) were a curve: integral of p w_m over the angles, divided by D.
+
+        A curve that begins a bin (its own, or one of these) above 0 or ends one below 180 degrees falls to zero there
+        in a straight line, as sin(theta) does.
+
+        Args:
+            x: `(n,)`, ascending angles, degrees.
+            values: `(n,)`, 1/degree.
+        """
+        x, values = self.check_curve(x, values, fewest=4)
+        self.check_range(x, 0.0, 180.0, slack=max(180.0 / self.bins, float(np.diff(x).max())))
+        if x[0] > 0.0:
+            x, values = np.append(0.0, x), np.append(0.0, values)
+        if x[-1] < 180.0:
+            x, values = np.append(x, 180.0), np.append(values, 0.0)
+        n = FINE * self.bins
+        theta = (np.arange(n) + 0.5) * (180.0 / n)
+        p = torch.from_numpy(np.interp(theta, x, values))
+        bins, weights = self._local_weights(torch.from_numpy(theta))
+        kept = (bins >= 0) & (bins < self.bins)
+        sums = torch.zeros(self.bins, dtype=torch.float64)
+        return sums.index_add(0, bins[kept], (p[:, None] * weights)[kept]) / FINE
+
+    def check_reference(self, reference: Tensor) -> None:
+        """See `Observable.check_reference`: not negative, and not zero everywhere."""
+        self.refuse_negative(reference, "a density of angles")
+        if not bool((reference > 0).any()):
+            raise ValueError("reference: all values are zero; give a density of angles")
+
+    def density_weights(self) -> Tensor:
+        """See `Observable.density_weights`: in units of a uniform density."""
+        return torch.full((self.bins,), 180.0, dtype=torch.float64)
 
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
         """p(theta) of each frame, `(n_frames, n_systems, bins)`, 1/degree.

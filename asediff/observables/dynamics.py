@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asediff.checks.described import Doc
-from asediff.observables.base import Observable
+from asediff.observables.base import ASE, Observable, Units
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -27,6 +27,8 @@ class VACF(Observable):
     kind: ClassVar[str] = "vacf"
     abscissa: ClassVar[str] = "time"
     ordinate: ClassVar[str] = "vacf"
+    abscissa_unit: ClassVar[str] = "time"
+    uncorrelated: ClassVar[float | None] = 0.0
     of_single_frames: ClassVar[bool] = False
 
     n_lags: Annotated[int, Doc("number of lags, 0 included")]
@@ -43,6 +45,24 @@ class VACF(Observable):
     def centers(self) -> Tensor:
         """Lag times, `(n_lags,)` float64."""
         return self.spacing * torch.arange(self.n_lags, dtype=torch.float64)
+
+    def check_reference(self, reference: Tensor) -> None:
+        """See `Observable.check_reference`: nowhere above 1 when normalised, positive at lag 0."""
+        if not float(reference[0]) > 0.0:
+            raise ValueError(
+                f"reference: vacf={float(reference[0]):.4g} at time=0 is not positive; a mean square velocity is"
+            )
+        if self.normalized and bool((reference.abs() > 1.05).any()):
+            k = int(reference.abs().argmax())
+            raise ValueError(
+                f"reference: vacf={float(reference[k]):.4g} at time={float(self.centers[k]):.4g} exceeds 1, which a "
+                "normalised one does not; divide it by its value at 0 or give VACF(normalized=False)"
+            )
+
+    def labels(self, units: Units = ASE) -> tuple[str, str]:
+        """See `Observable.labels`."""
+        x, y = super().labels(units)
+        return x, y if self.normalized else f"{y} ({units.of('length²/time²')})"
 
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
         """Correlation from each time origin, `(n_frames - n_lags + 1, n_systems, n_lags)`.

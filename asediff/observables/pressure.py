@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asediff.neighbors import NeighborList
-from asediff.observables.base import Observable, frames_of
+from asediff.observables.base import ASE, Observable, Units, frames_of
 from asediff.potentials.base import Potential
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
@@ -27,19 +27,22 @@ class Pressure(Observable):
 
     The gradient with respect to the potential's parameters is that of the expression, at given frames. How the
     frames themselves change with the parameters comes in through their positions, when `simulate` made them.
+    Reweighting, which knows values of frames alone, takes a wanted pressure as `StatePoint(pressure=...)`.
 
     Args:
-        potential: what the frames are evaluated with. `fit` works on a copy of the potential that it is given; a wanted
-            pressure belongs in `StatePoint(pressure=...)`.
+        potential: what the frames are evaluated with; None for the one that they were made with: the pressure that
+            the trajectory has recorded or, as a target of a fit, that of the potential that is fitted.
         kT: `(n_systems,)` or a number, energy: thermal energy for the kinetic part, and for potentials that depend on
             temperature.
     """
 
     kind: ClassVar[str] = "pressure"
     abscissa: ClassVar[str] = "index"
-    ordinate: ClassVar[str] = "pressure"
+    ordinate: ClassVar[str] = "P"
+    ordinate_unit: ClassVar[str] = "energy/length³"
+    of_single_frames: ClassVar[bool] = False
 
-    potential: Potential
+    potential: Potential | None = None
     kT: float | Tensor | None = None
 
     @property
@@ -51,7 +54,7 @@ class Pressure(Observable):
         """Pressure of each frame, `(n_frames, n_systems, 1)`, energy/length³.
 
         Raises:
-            ValueError: If a system has no volume.
+            ValueError: If a system has no volume, or a potential is missing.
         """
         positions, system = frames_of(trajectory)
         velocities = system.velocities[None] if isinstance(trajectory, System) else trajectory.velocities
@@ -59,13 +62,25 @@ class Pressure(Observable):
             k = int((~system.pbc).any(-1).nonzero()[0])
             raise ValueError(f"pbc: system {k} is not periodic in every direction and has no volume; set pbc=True")
         volume = system.get_volume()
-        if self.kT is None:
-            by_atom = system.masses * velocities.square().sum(-1)
-            kinetic = system.sum_by_system(by_atom.T).T
+        twice_kinetic = system.sum_by_system((system.masses * velocities.square().sum(-1)).T).T
+        if self.potential is not None:
+            inner = virial(positions, system, self.potential, self.kT)
+        elif isinstance(trajectory, System) or positions.requires_grad:
+            raise ValueError("potential: missing; give the Pressure of a single System, or of a gradient, a potential")
         else:
+            inner = 3.0 * volume * trajectory.pressure - twice_kinetic
+        if self.kT is not None:
             kT = torch.as_tensor(self.kT, dtype=positions.dtype, device=positions.device)
-            kinetic = (3.0 * system.counts.to(kT) * kT).expand(len(positions), -1)
-        return ((kinetic + virial(positions, system, self.potential, self.kT)) / (3.0 * volume))[:, :, None]
+            twice_kinetic = (3.0 * system.counts.to(kT) * kT).expand(len(positions), -1)
+        return ((twice_kinetic + inner) / (3.0 * volume))[:, :, None]
+
+    def bound(self, potential: Potential) -> Pressure:
+        """See `Observable.bound`."""
+        return self if self.potential is not None else replace(self, potential=potential)
+
+    def labels(self, units: Units = ASE) -> tuple[str, str]:
+        """See `Observable.labels`."""
+        return "", f"P ({units.of(self.ordinate_unit)})"
 
 
 def virial(positions: Tensor, system: System, potential: Potential, kT: float | Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -14,12 +14,14 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from asediff.checks.described import Doc
+from asediff.checks.species import pair_name
 from asediff.checks.systems import periodic_heights
 from asediff.kernels.cpu import rdf as cpu_rdf
 from asediff.kernels.devices import runs_triton
 from asediff.kernels.reference import torch_rdf
-from asediff.kernels.shells import ShellGrid, shell_quadrature
+from asediff.kernels.shells import ShellGrid, per_pair, shell_quadrature
 from asediff.observables.base import Observable, frames_of
+from asediff.observables.deviation import Deviation, structural_deviation
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -51,6 +53,9 @@ class RDF(Observable):
     kind: ClassVar[str] = "rdf"
     abscissa: ClassVar[str] = "r"
     ordinate: ClassVar[str] = "g"
+    abscissa_unit: ClassVar[str] = "length"
+    uncorrelated: ClassVar[float | None] = 1.0
+    peaked: ClassVar[bool] = True
 
     r_max: Annotated[
         float, Doc("upper edge of the last bin. At most half the smallest height of the box", unit="length")
@@ -105,6 +110,28 @@ class RDF(Observable):
     def centers(self) -> Tensor:
         """Centres of the bins, `(bins,)` float64, length."""
         return torch.from_numpy(self.grid.centers)
+
+    @property
+    def default_name(self) -> str:
+        """See `Observable.default_name`; with the pair."""
+        return self.kind if self.pair is None else f"{self.kind}_{'-'.join(self.pair)}"
+
+    @property
+    def pair_name(self) -> str:
+        """Name of the potential that the g(r) belongs to: `all`, or such as `Ar-Kr`."""
+        return "all" if self.pair is None else pair_name(*self.pair)
+
+    def pair_distribution(self) -> RDF:
+        """See `Observable.pair_distribution`."""
+        return self
+
+    def shell_weights(self) -> Tensor:
+        """See `Observable.shell_weights`: r²."""
+        return self.centers**2
+
+    def density_weights(self) -> Tensor:
+        """See `Observable.density_weights`: (r/r_K)², for a shell holds pairs in proportion to r² g."""
+        return (self.centers / self.centers.max()) ** 2
 
     @property
     def edges(self) -> Tensor:
@@ -174,12 +201,36 @@ class RDF(Observable):
         Raises:
             ValueError: If the curve does not cover r_min..r_max.
         """
-        radii, values = _curve(r, g)
+        radii, values = self.check_curve(r, g, fewest=4)
         self._check_range(radii, values)
         curve = PchipInterpolator(radii, values)
         x, measure = shell_quadrature(self.grid)
         density = np.where(x < radii[0], 0.0, curve(np.clip(x, radii[0], radii[-1])))
         return torch.from_numpy((measure * density).sum(1) / measure.sum(1))
+
+    def check_reference(self, reference: Tensor) -> None:
+        """See `Observable.check_reference`: not negative, and not zero everywhere."""
+        self.refuse_negative(reference, "a radial distribution function")
+        if not bool((reference > 0).any()):
+            raise ValueError("reference: all values are zero; give a g(r) with a peak inside the window")
+
+    def deviation(self, values: Tensor, errors: Tensor, reference: Tensor, system: System) -> Deviation:
+        """See `Observable.deviation`."""
+        r = self.centers.to(values)
+        density = system.n_atoms / float(system.get_volume()[0])
+        outside = (values - reference).abs()[int((reference > 0.01 * reference.max()).nonzero()[0]) :]
+        return replace(
+            super().deviation(values, errors, reference, system),
+            structural=float(structural_deviation(r, values, reference, density)),
+            structural_noise=float(structural_deviation(r, reference + errors, reference, density)),
+            peak=float(values.max() / reference.max() - 1.0),
+            outside_core=float(outside.mean()),
+        )
+
+    def ideal_counts(self, system: System) -> Tensor:
+        """Mean number of pairs in each bin where g(r) = 1, `(bins,)`, in a frame of one system."""
+        ones = torch.ones(1, self.bins, dtype=torch.float64)
+        return 1.0 / self.from_counts(ones, system)[0]
 
     def coordination_number(self, g: Tensor, density: float) -> Tensor:
         """Running number of neighbours within the upper edge of each bin, `(..., bins)`.
@@ -235,10 +286,9 @@ class RDF(Observable):
                 f"lower r_max to {0.5 * shortest:.6g} or repeat the cell"
             )
         one, two = self._numbers(system)
-        both = 2.0 if self.pair is None or self.pair[0] == self.pair[1] else 1.0
         volume = torch.linalg.det(system.cell.to(torch.float64)).abs()
-        per_pair = both * volume / (one * two)
-        return per_pair[:, None] / self.volumes.to(per_pair)
+        factor = per_pair(volume, one, two, like=self.pair is None or self.pair[0] == self.pair[1])
+        return factor[:, None] / self.volumes.to(factor)
 
     def _numbers(self, system: System) -> tuple[Tensor, Tensor]:
         """N_a and N_b of each system, `(n_systems,)` float64."""
@@ -267,17 +317,3 @@ def _kernels(device: torch.device) -> Any:
 
         return cuda_rdf
     return cpu_rdf if device.type == "cpu" else torch_rdf
-
-
-def _curve(r: ArrayLike, g: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    radii, values = np.asarray(r, dtype=np.float64), np.asarray(g, dtype=np.float64)
-    if radii.ndim != 1 or radii.shape != values.shape or radii.size < 4:
-        raise ValueError(
-            f"r, g: shapes {radii.shape} and {values.shape} are not two columns of at least 4 points; "
-            "give equal 1-d arrays"
-        )
-    if not (np.isfinite(radii).all() and np.isfinite(values).all()):
-        raise ValueError("r, g: a value is not finite; remove it from the curve")
-    if not (np.diff(radii) > 0.0).all():
-        raise ValueError("r: distances do not ascend; sort the curve and remove duplicates")
-    return radii, values

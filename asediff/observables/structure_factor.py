@@ -9,13 +9,17 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.observables.base import Observable, frames_of
 from asediff.system import System
 from asediff.trajectory import Trajectory
+
+FINE = 20
+"""Points per bin that a curve is averaged over."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class StructureFactor(Observable):
     kind: ClassVar[str] = "structure_factor"
     abscissa: ClassVar[str] = "q"
     ordinate: ClassVar[str] = "S"
+    abscissa_unit: ClassVar[str] = "1/length"
+    uncorrelated: ClassVar[float | None] = 1.0
+    peaked: ClassVar[bool] = True
 
     q_max: Annotated[float, Doc("upper edge of the last bin", unit="1/length")]
     bins: Annotated[int, Doc("number of equal bins; each must hold a wave vector of the box")]
@@ -48,6 +55,30 @@ class StructureFactor(Observable):
         """Centres of the bins, `(bins,)` float64, 1/length."""
         width = (self.q_max - self.q_min) / self.bins
         return self.q_min + (torch.arange(self.bins, dtype=torch.float64) + 0.5) * width
+
+    def project(self, x: ArrayLike, values: ArrayLike) -> Tensor:
+        """What this observable would measure if S(q) were a curve: its mean over each bin, weighted by q².
+
+        That is where the wave vectors of a large box lie. A curve that ends a bin short keeps its last value.
+
+        Args:
+            x: `(n,)`, ascending, 1/length.
+            values: `(n,)`.
+        """
+        x, values = self.check_curve(x, values, fewest=4)
+        width = (self.q_max - self.q_min) / self.bins
+        self.check_range(x, self.q_min, self.q_max, slack=width)
+        q = self.q_min + (np.arange(FINE * self.bins) + 0.5) * (width / FINE)
+        s = (PchipInterpolator(x, values)(np.clip(q, x[0], x[-1])) * q**2).reshape(self.bins, FINE)
+        return torch.from_numpy(s.sum(1) / (q**2).reshape(self.bins, FINE).sum(1))
+
+    def check_reference(self, reference: Tensor) -> None:
+        """See `Observable.check_reference`: not negative."""
+        self.refuse_negative(reference, "a structure factor")
+
+    def shell_weights(self) -> Tensor:
+        """See `Observable.shell_weights`: q², to which the number of wave vectors is proportional."""
+        return self.centers**2
 
     def per_frame(self, trajectory: Trajectory | System) -> Tensor:
         """S(q) of each frame, `(n_frames, n_systems, bins)`.

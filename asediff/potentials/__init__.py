@@ -3,7 +3,7 @@
 from asediff.potentials.base import Potential, SumPotential
 from asediff.potentials.io import load_potential, save_potential
 from asediff.potentials.neural import NeuralRadial
-from asediff.potentials.pair import PairPotential, TabulationError
+from asediff.potentials.pair import PairPotential
 from asediff.potentials.radial import (
     LennardJones,
     ModifiedMorse,
@@ -12,6 +12,7 @@ from asediff.potentials.radial import (
     TabulatedRadial,
     TemperatureDependent,
 )
+from asediff.potentials.tabulated import Tabulated, TabulationError
 from asediff.potentials.truncation import ForceShifted, Shifted, Switched, Truncated, Truncation
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Shifted",
     "SumPotential",
     "Switched",
+    "Tabulated",
     "TabulatedRadial",
     "TabulationError",
     "TemperatureDependent",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from asediff.neighbors import Neighbors
 from asediff.potentials.splines import PairSpline
+from asediff.potentials.tabulated import Tabulated
 from asediff.system import System
 
 
@@ -46,6 +47,15 @@ class Potential(nn.Module, ABC):
             kT: `(n_systems,)` or a number, energy; needed by temperature-dependent potentials only.
         """
         return None
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Whether the energy is that of the pair functions of a `PairPotential`, and nothing else."""
+        return False
+
+    def tabulated(self) -> list[Tabulated]:
+        """The parts, itself included, whose energies are read from tables."""
+        return [part for part in self.modules() if isinstance(part, Tabulated)]
 
     def split(self) -> tuple[list[Potential], list[Potential]]:
         """The terms that this potential is the sum of: those with pair tables (see `compiled`), and the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -16,6 +16,7 @@ from asediff.neighbors import Neighbors
 from asediff.potentials.base import Potential
 from asediff.potentials.radial import Radial
 from asediff.potentials.splines import PairSpline, clamped_spline
+from asediff.potentials.tabulated import Tabulated, TabulationError
 from asediff.potentials.truncation import Switched, Truncation, value_and_slope
 from asediff.system import System
 
@@ -23,26 +24,7 @@ FLOOR = 0.02  # first knot, as a fraction of the cutoff: closer than this no pai
 MAX_KNOTS = 2**15
 
 
-@dataclass(frozen=True)
-class TabulationError:
-    """How far the splines are from the functions they tabulate, where pairs can be (u - min u <= `accessible` kT).
-
-    Attributes:
-        energy: max |Δu| / kT.
-        force: max |Δu'| / max |u'| over the same range, the largest thermal force.
-        n_knots: number of knots between the core and the cutoff.
-    """
-
-    energy: float
-    force: float
-    n_knots: int
-
-    def within(self, energy: float = 1e-4, force: float = 1e-3) -> bool:
-        """Whether both errors are at or below the bounds."""
-        return self.energy <= energy and self.force <= force
-
-
-class PairPotential(Potential):
+class PairPotential(Potential, Tabulated):
     """Sum over pairs of u(r) within a cutoff.
 
     Dynamics, energies and exports all use the same table: C2 splines in r² with `n_knots` knots, built by `tabulate`
@@ -190,7 +172,7 @@ class PairPotential(Potential):
 
     @property
     def is_pairwise(self) -> bool:
-        """Whether energies and forces are those of the table; not when a subclass (or an object) overrides them."""
+        """See `Potential.is_pairwise`; not when a subclass (or an object) overrides energies or forces."""
         return all(
             getattr(getattr(self, name), "__func__", None) is getattr(PairPotential, name)
             for name in ("energy", "energy_forces")
@@ -287,18 +269,21 @@ class PairPotential(Potential):
         return energy, forces
 
 
-def check_pairwise(potential: Potential, user: str) -> None:
+def check_pairwise(potential: Potential, user: str) -> PairPotential:
     """Refuse a potential that is more than its pair tables where nothing but those is seen.
 
     Args:
         potential: what is handed in.
         user: who works with the tables alone, as the message calls it.
 
+    Returns:
+        The potential.
+
     Raises:
         ValueError: a potential without pair functions, or one that overrides `energy`.
     """
-    if isinstance(potential, PairPotential) and potential.is_pairwise:
-        return
+    if potential.is_pairwise:
+        return cast(PairPotential, potential)
     kind = type(potential).__name__
     reason = "overrides the energy of PairPotential" if isinstance(potential, PairPotential) else "is not pairwise"
     raise ValueError(

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.observables import Observable
+from asediff.observables.deviation import as_tensors
+from asediff.observables.deviation import structural_deviation as structural_deviation  # a metric like those below
 
 
 class Loss(ABC):
@@ -21,7 +23,11 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
-        """Loss `()` of values `(n_values,)` against reference `(n_values,)` on observable.centers."""
+        """Loss `()` of values `(n_values,)` against reference `(n_values,)` on observable.centers.
+
+        Raises:
+            ValueError: it cannot compare values of such an observable; the message names both.
+        """
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,16 @@ class ShellL2(Loss):
     """Mean squared difference weighted by the area of the shells, sum_k r_k² (g_k - g_ref,k)² / sum_k r_k².
 
     Up to a constant this is D (`structural_deviation`). A shell of radius r holds pairs in proportion to r², so each
-    pair counts alike, and the noise of a g(r), which falls as 1/r, weighs the same at every distance.
+    pair counts alike, and the noise of a g(r), which falls as 1/r, weighs the same at every distance. So it is with the
+    wave vectors of S(q). Other observables have no shells.
     """
 
     kind: ClassVar[str] = "shell_l2"
 
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        shell = observable.centers.to(values) ** 2
+        shell = _needed(observable.shell_weights(), self, observable, "are no averages over spherical shells")
+        shell = shell.to(values)
         return (shell * (values - reference).square()).sum() / shell.sum()
 
 
@@ -67,15 +75,20 @@ class WeightedL2(Loss):
 
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
+        if len(self.error) != len(observable.centers):
+            raise ValueError(
+                f"loss: error has {len(self.error)} values and {type(observable).__name__} {len(observable.centers)}; "
+                "give one for each"
+            )
         error = torch.as_tensor(self.error, dtype=values.dtype, device=values.device)
         return ((values - reference).square() / (error.square() + self.floor**2)).mean()
 
 
 @dataclass(frozen=True)
 class JensenShannon(Loss):
-    """Jensen-Shannon divergence between the distributions of pair distances, in nats, between 0 and ln 2.
+    """Jensen-Shannon divergence between the distributions of pair distances or angles, in nats, between 0 and ln 2.
 
-    Both curves become densities p_k = (r_k² g_k + epsilon r_max²) / sum_k of the same, and
+    Both curves g(r) become densities p_k = (r_k² g_k + epsilon r_max²) / sum_k of the same (those of angles are), and
 
         JS = 1/2 sum p ln(p/m) + 1/2 sum q ln(q/m),  m = (p + q)/2.
 
@@ -85,7 +98,9 @@ class JensenShannon(Loss):
     """
 
     kind: ClassVar[str] = "jensen_shannon"
-    epsilon: Annotated[float, Doc("floor of r² g / r_max²")] = 1e-5
+    epsilon: Annotated[float, Doc("floor of r² g / r_max², or of a density of angles in units of the uniform one")] = (
+        1e-5
+    )
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0.0:
@@ -93,34 +108,21 @@ class JensenShannon(Loss):
 
     def __call__(self, values: Tensor, reference: Tensor, observable: Observable) -> Tensor:
         """See `Loss`."""
-        r = observable.centers.to(values)
-        shell = (r / r.max()) ** 2
-        p, q = (shell * g.clamp_min(0.0) + self.epsilon for g in (values, reference.to(values)))
+        weight = _needed(observable.density_weights(), self, observable, "are no density of a distribution")
+        weight = weight.to(values)
+        p, q = (weight * g.clamp_min(0.0) + self.epsilon for g in (values, reference.to(values)))
         p, q = p / p.sum(), q / q.sum()
         m = 0.5 * (p + q)
         return 0.5 * (p * (p / m).log()).sum() + 0.5 * (q * (q / m).log()).sum()
 
 
-def structural_deviation(
-    r: ArrayLike | Tensor,
-    g: ArrayLike | Tensor,
-    g_ref: ArrayLike | Tensor,
-    density: float,
-    r_max: float | None = None,
-) -> Tensor:
-    """D = 4 pi rho times the integral of r² (g - g_ref)² dr (eq. 18 of arXiv:2209.07679), by the midpoint rule.
-
-    Args:
-        r: `(bins,)`, equally spaced bin centres, length.
-        g: `(..., bins)`, measured.
-        g_ref: `(bins,)`, reference.
-        density: number density, 1/length³.
-        r_max: bins with centres beyond it are left out.
-    """
-    r, g, g_ref = _tensors(r, g, g_ref)
-    inside = r <= (math.inf if r_max is None else r_max)
-    integrand = r**2 * (g - g_ref) ** 2
-    return 4.0 * math.pi * density * _spacing(r) * (integrand * inside).sum(-1)
+def _needed(weights: Tensor | None, loss: Loss, observable: Observable, reason: str) -> Tensor:
+    if weights is None:
+        raise ValueError(
+            f"loss: {type(loss).__name__} cannot compare {type(observable).__name__}, whose values {reason}; give L2() "
+            "or WeightedL2(...)"
+        )
+    return weights
 
 
 def mean_abs_deviation(
@@ -131,7 +133,7 @@ def mean_abs_deviation(
     Raises:
         ValueError: If no bin lies in the range.
     """
-    r, g, g_ref = _tensors(r, g, g_ref)
+    r, g, g_ref = as_tensors(r, g, g_ref)
     inside = (r >= r_lo) & (r <= r_hi)
     if not bool(inside.any()):
         raise ValueError(
@@ -161,7 +163,7 @@ def potential_deviation(
     Raises:
         ValueError: If fewer than two points lie in the range.
     """
-    r, u, u_true = _tensors(r, u, u_true)
+    r, u, u_true = as_tensors(r, u, u_true)
     inside = (r >= r_lo - 1e-12) & (r <= r_hi + 1e-12)
     if int(inside.sum()) < 2:
         raise ValueError(f"r_lo, r_hi: fewer than two points in {r_lo}..{r_hi}; give a finer or wider r")
@@ -205,14 +207,3 @@ def block_average_error(per_frame: Tensor) -> Tensor:
             chosen = level
             break
     return estimates[chosen].sqrt().to(per_frame.dtype)
-
-
-def _tensors(*values: ArrayLike | Tensor) -> tuple[Tensor, ...]:
-    return tuple(v if isinstance(v, Tensor) else torch.from_numpy(np.asarray(v, dtype=np.float64)) for v in values)
-
-
-def _spacing(r: Tensor) -> float:
-    steps = torch.diff(r)
-    if len(steps) == 0 or float((steps - steps.mean()).abs().max()) > 1e-4 * float(steps.mean()):
-        raise ValueError("r: bins are not equally spaced; give the centres of a uniform histogram")
-    return float(steps.mean())

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asediff.observables import RDF, Observable
+from asediff.potentials.base import Potential
 from asediff.system import System, resolve_kT
 from asediff.targets.curves import check_reference_range, read_curve
 from asediff.targets.losses import (
@@ -46,15 +47,16 @@ class Target:
 
     Args:
         observable: what is measured.
-        reference: `(n_values,)`, its wanted values at `observable.centers`. To compare with a curve g(r) from
-            elsewhere, use `Target.from_curve`, which smears it like the observable does.
+        reference: `(n_values,)`, its wanted values at `observable.centers`. To compare with a curve from elsewhere, use
+            `Target.from_curve`, which smears it like the observable does.
         weight: of this target in the loss.
         loss: distance between measured values and reference.
         error: `(n_values,)` or one number, standard error of the reference, or None when it is not known.
         name: for reports and file names; made from the observable when None.
 
     Raises:
-        ValueError: If the reference does not fit the observable or is not finite, or the weight is not positive.
+        ValueError: If the reference does not fit the observable, is not finite or cannot be, the loss cannot compare
+            such values, or the weight is not positive.
     """
 
     observable: Observable
@@ -70,17 +72,10 @@ class Target:
         if reference.shape != (n_values,):
             raise ValueError(
                 f"reference: shape {tuple(reference.shape)} does not fit the {n_values} values of the observable; "
-                "give one value per centre, or Target.from_curve(observable, r, g)"
+                "give one value per centre, or Target.from_curve(observable, x, values)"
             )
-        if isinstance(self.observable, RDF):
-            if bool((reference < -1e-6).any()):
-                k = int(reference.argmin())
-                raise ValueError(
-                    f"reference: g={float(reference[k]):.4g} at r={float(self.observable.centers[k]):.4g} is negative; "
-                    "a radial distribution function is not"
-                )
-            if not bool((reference > 0).any()):
-                raise ValueError("reference: all values are zero; give a g(r) with a peak inside the window")
+        self.observable.check_reference(reference)
+        self.loss(reference, reference, self.observable)  # refuses values that it cannot compare
         if not (np.isfinite(self.weight) and self.weight > 0.0):
             raise ValueError(f"weight={self.weight}: a target must count; give weight > 0")
         object.__setattr__(self, "reference", reference)
@@ -90,32 +85,34 @@ class Target:
                 raise ValueError(f"error: {float(error.min()):.4g} is negative; give standard errors >= 0")
             object.__setattr__(self, "error", error)
         if self.name is None:
-            object.__setattr__(self, "name", _default_name(self.observable))
+            object.__setattr__(self, "name", self.observable.default_name)
 
     @classmethod
     def from_curve(
         cls,
         observable: Observable,
-        r: ArrayLike,
-        g: ArrayLike,
+        x: ArrayLike,
+        values: ArrayLike,
         *,
         weight: float = 1.0,
         loss: Loss | None = None,
         error: ArrayLike | Tensor | None = None,
         name: str | None = None,
     ) -> Target:
-        """Target from a g(r) on any grid: what the observable would measure if that were the truth.
+        """Target from a curve on any grid: what the observable would measure if that were the truth.
 
         Args:
             observable: gives bins and kernel; see its `project`.
-            r: `(n,)`, ascending distances, length.
-            g: `(n,)`, g(r).
+            x: `(n,)`, ascending: distances, wave numbers, angles, times, ...; 0 for a single value such as a pressure.
+            values: `(n,)`.
             weight, loss, error, name: as in the class.
+
+        Raises:
+            ValueError: the curve is not finite, does not ascend or is too short, or its values cannot be.
         """
-        radii, values = np.asarray(r, dtype=np.float64), np.asarray(g, dtype=np.float64)
         return cls(
             observable,
-            observable.project(radii, values),
+            observable.project(x, values),
             weight=weight,
             loss=L2() if loss is None else loss,
             error=None if error is None else _values("error", error),
@@ -191,6 +188,34 @@ class StatePoint:
         """Number density, 1/length³."""
         return self.system.n_atoms / float(self.system.get_volume()[0])
 
+    def distributions(self) -> list[tuple[int, Target, RDF]]:
+        """Index, target and observable of the targets that are the g(r) of a pair; see `pair_distribution`."""
+        found = [(t, target, target.observable.pair_distribution()) for t, target in enumerate(self.targets)]
+        return [(t, target, rdf) for t, target, rdf in found if rdf is not None]
+
+    def bound(self, potential: Potential) -> StatePoint:
+        """The same with observables that follow this potential; see `Observable.bound`."""
+        observables = [t.observable.bound(potential) for t in self.targets]
+        if all(o is t.observable for o, t in zip(observables, self.targets, strict=True)):
+            return self
+        targets = [replace(t, observable=o) for o, t in zip(observables, self.targets, strict=True)]
+        return StatePoint(self.system, targets, kT=self.kT, weight=self.weight, name=self.name, pressure=self.pressure)
+
+
+def check_distributions(state_points: Sequence[StatePoint], user: str) -> None:
+    """Refuse targets that are no g(r) of a pair, for a user that works with nothing else.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for point in state_points:
+        for target in point.targets:
+            if target.observable.pair_distribution() is None:
+                raise ValueError(
+                    f"targets: {target.name} of {point.name} is a {type(target.observable).__name__}, and {user} works "
+                    "with g(r) alone; give RDF targets (and a pressure as StatePoint(pressure=...)), or use DiffSim"
+                )
+
 
 def _with_unique_names(targets: tuple[Target, ...]) -> tuple[Target, ...]:
     """Number the names that occur more than once, so that reports and files do not collide."""
@@ -202,12 +227,6 @@ def _with_unique_names(targets: tuple[Target, ...]) -> tuple[Target, ...]:
             replace(target, name=f"{target.name}-{names[: k + 1].count(target.name)}") if repeated else target
         )
     return tuple(result)
-
-
-def _default_name(observable: Observable) -> str:
-    name = type(observable).__name__.lower()
-    pair = getattr(observable, "pair", None)
-    return name if pair is None else f"{name}_{'-'.join(pair)}"
 
 
 def _values(name: str, values: ArrayLike | Tensor) -> Tensor:

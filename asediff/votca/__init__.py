@@ -1,8 +1,6 @@
 """VOTCA's tables, operators and settings: what `csg_inverse` computed, callable from Python."""
 
-from asediff.votca.lammps import LammpsTable, lammps_table, read_lammps_table, write_lammps_table
-from asediff.votca.mapping import Mapping, map_frames, read_mapping
-from asediff.votca.operators import (
+from asediff.tabular.operators import (
     add,
     boltzmann_invert,
     convergence,
@@ -19,13 +17,16 @@ from asediff.votca.operators import (
     splinesmooth,
     update_ibi_pot,
 )
+from asediff.tabular.rows import Table, VotcaError, grid_points
+from asediff.votca.lammps import LammpsTable, lammps_table, read_lammps_table, write_lammps_table
+from asediff.votca.mapping import Mapping, map_frames, read_mapping
 from asediff.votca.pressure import pressure_simple, pressure_wjk
 from asediff.votca.rdf import rdf
 from asediff.votca.reading import read_settings
 from asediff.votca.run import RunResult, run_ibi
 from asediff.votca.settings import Interaction, Settings
 from asediff.votca.simulation import LammpsSimulation
-from asediff.votca.tables import Table, VotcaError, grid_points, read_table, write_table
+from asediff.votca.tables import read_table, write_table
 from asediff.votca.trajectory import read_frames, read_pressure
 
 __all__ = [

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from asediff.votca.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
-from asediff.votca.splines import interpolant
-from asediff.votca.tables import FloatArray, Table, VotcaError, grid_points
+from asediff.lammps.tables import read_sections, section_lines
+from asediff.tabular.interpolants import interpolant
+from asediff.tabular.operators import FILE_DIGITS, extrapolate_potential, resample, shift_nonbonded
+from asediff.tabular.rows import FloatArray, Table, VotcaError, grid_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,8 @@ def lammps_table(
     r = grid_points(begin, bins, end)
     with np.errstate(invalid="ignore", over="ignore"):
         curve = interpolant(coarse.x, coarse.y, "akima")
-        energy = shift_nonbonded(Table(r, curve.value(r)).rounded(FILE_DIGITS))
-        force = Table(r, -curve.derivative(r)).rounded(FILE_DIGITS)
+        energy = shift_nonbonded(Table(r, curve(r)).rounded(FILE_DIGITS))
+        force = Table(r, -curve.derivative()(r)).rounded(FILE_DIGITS)
     return LammpsTable(energy.x, energy.y + 0.0, force.y + 0.0)  # no negative zeros in the file
 
 
@@ -84,57 +86,28 @@ def _shell_product(a: float, b: float) -> float:
 
 
 def write_lammps_table(
-    path: str | PathLike[str],
-    table: Table,
-    *,
-    step: float | None = None,
-    table_begin: float | None = None,
-    table_end: float | None = None,
-    table_bins: float | None = None,
-    scale: float = 1.0,
-    y_scale: float = 1.0,
-    left: str = "exponential",
-    right: str = "constant",
-    keyword: str = "VOTCA",
+    path: str | PathLike[str], table: Table, *, keyword: str = "VOTCA", **options: Any
 ) -> LammpsTable:
-    """Write a LAMMPS pair table in VOTCA's convention and return its rows; see `lammps_table`.
+    """Write a LAMMPS pair table in VOTCA's convention and return its rows.
 
     Args:
         path: the file.
         table: potential.
-        step: see `lammps_table`, as all that follow.
-        table_begin: first distance.
-        table_end: last distance.
-        table_bins: spacing.
-        scale: length factor.
-        y_scale: energy factor.
-        left: continuation to smaller r.
-        right: continuation to larger r.
         keyword: section name, the fourth argument of `pair_coeff`.
+        options: those of `lammps_table`.
 
     Raises:
         VotcaError: energies or forces are not finite.
     """
-    rows = lammps_table(
-        table,
-        step=step,
-        table_begin=table_begin,
-        table_end=table_end,
-        table_bins=table_bins,
-        scale=scale,
-        y_scale=y_scale,
-        left=left,
-        right=right,
-    )
-    if not (np.isfinite(rows.energy).all() and np.isfinite(rows.force).all()):
-        bad = float(rows.r[~(np.isfinite(rows.energy) & np.isfinite(rows.force))][0])
+    rows = lammps_table(table, **options)
+    values = np.stack([rows.r, rows.energy, rows.force], axis=1)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
         raise VotcaError(
-            f"{Path(path).name}: energy or force is not finite at r = {bad:.10g}; raise table_begin or choose "
-            "another extrapolation"
+            f"{Path(path).name}: energy or force is not finite at r = {rows.r[~finite][0]:.10g}; raise table_begin or "
+            "choose another extrapolation"
         )
-    lines = [keyword, f"N {len(rows.r)} R {rows.r[0]:f} {rows.r[-1]:f}", ""]
-    columns = zip(rows.r, rows.energy, rows.force, strict=True)
-    lines += [f"{k} {r:15.10e} {u:15.10e} {f:15.10e}" for k, (r, u, f) in enumerate(columns, start=1)]
+    lines = section_lines(keyword, f"R {rows.r[0]:f} {rows.r[-1]:f}", values, "15.10e")
     Path(path).write_text("\n".join(lines) + "\n")
     return rows
 
@@ -149,16 +122,12 @@ def read_lammps_table(path: str | PathLike[str], keyword: str | None = None) -> 
     Raises:
         VotcaError: no such section, or fewer rows than announced.
     """
-    name = Path(path).name
-    lines = [line.split("#")[0].split() for line in Path(path).read_text().splitlines()]
-    heads = [k for k, words in enumerate(lines) if words and words[0] == "N" and k > 0]
-    for k in heads:
-        before = next(words for words in reversed(lines[:k]) if words)
-        if keyword is None or before[0] == keyword:
-            n_rows = int(lines[k][1])
-            rows = [words for words in lines[k + 1 :] if words][:n_rows]
-            if len(rows) < n_rows or any(len(words) != 4 for words in rows):
-                raise VotcaError(f"{name}: section {before[0]} announces {n_rows} rows of 4 columns, finds fewer")
-            values = np.array([[float(word) for word in words[1:]] for words in rows])
-            return LammpsTable(values[:, 0], values[:, 1], values[:, 2])
-    raise VotcaError(f"{name}: no section '{keyword or ''}'; expected a keyword line followed by a line N ...")
+    try:
+        sections = read_sections(Path(path))
+    except ValueError as error:
+        raise VotcaError(str(error)) from None
+    wanted = next(iter(sections)) if keyword is None else keyword
+    if wanted not in sections:
+        raise VotcaError(f"{Path(path).name}: no section '{wanted}'; there are {', '.join(sections)}")
+    _, _, rows = sections[wanted]
+    return LammpsTable(*rows.T)

@@ -12,9 +12,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from asediff.tabular.rows import FloatArray, VotcaError
 from asediff.votca.options import Options, parse_xml
 from asediff.votca.refusals import Kind, Refusals
-from asediff.votca.tables import FloatArray, VotcaError
 
 
 @dataclass(frozen=True)

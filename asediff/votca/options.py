@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
+from asediff.tabular.rows import VotcaError
 from asediff.votca.refusals import Kind, Refusals
-from asediff.votca.tables import VotcaError
 
 T = TypeVar("T")
 
@@ -118,9 +118,9 @@ class Options:
         """Collect what is wrong with an option; see `Refusals.add`."""
         self.refusals.add(kind, f"{self.prefix}.{path}", reason, value=value, owner=self.owner)
 
-    def text(self, path: str) -> str | None:
+    def text(self, path: str, default: str | None = None) -> str | None:
         """Take an option as text; an empty one counts as absent."""
-        return self.values.pop(path, "") or None
+        return self.values.pop(path, "") or default
 
     def required(self, path: str) -> str:
         """Take an option that must be there; empty when it is not."""
@@ -136,11 +136,11 @@ class Options:
             self.required(path)
         return value if value is not None else math.nan if default is None else default
 
-    def optional_number(self, path: str, *, above: float = -math.inf) -> float | None:
+    def optional_number(self, path: str, default: None = None, *, above: float = -math.inf) -> float | None:
         """Take a number larger than `above`, or None where there is none. NaN when it is wrong."""
         text = self.text(path)
         if text is None:
-            return None
+            return default
         value = self._converted(path, text, _finite, "a number; give a finite one", math.nan)
         if value <= above:
             self.refuse(path, f"too small; give more than {above:g}", text)
@@ -162,22 +162,24 @@ class Options:
         words = self.words(path)
         return tuple(self._converted(path, word, _finite, "a finite number", math.nan) for word in words) or default
 
-    def cycle(self, path: str) -> tuple[int, ...]:
-        """Take a list of 0 and 1, one for each iteration in turn; default is always 1."""
-        words = self.words(path, ("1",))
+    def cycle(self, path: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Take a list of 0 and 1, one for each iteration in turn."""
+        words = self.words(path)
         if any(word not in ("0", "1") for word in words):
             self.refuse(path, "not a list of 0 (skip) and 1 (do)", " ".join(words))
-            return (1,)
-        return tuple(int(word) for word in words)
+            return default
+        return tuple(int(word) for word in words) or default
 
     def words(self, path: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Take a list of words."""
         value = self.text(path)
         return tuple(value.split()) if value else default
 
-    def choice(self, path: str, allowed: tuple[str, ...], default: str | None = None, kind: Kind = Kind.VALUE) -> str:
+    def choice(
+        self, path: str, default: str | None = None, *, allowed: tuple[str, ...], kind: Kind = Kind.VALUE
+    ) -> str:
         """Take one of several words, as it is given even when it is wrong; without a default it must be there."""
-        value = self.text(path) or default
+        value = self.text(path, default)
         if value is None:
             self.refuse(path, f"missing; give {' or '.join(allowed)}", kind=kind)
         elif value not in allowed:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
-from vesin import NeighborList
 
-from asediff.votca.tables import FloatArray, Grid, Table, VotcaError, as_grid
+from asediff.kernels.shells import per_pair, shell_volumes
+from asediff.tabular.rows import FloatArray, Grid, Table, VotcaError, as_grid
 
-Frame = tuple[FloatArray, FloatArray, dict[str, NDArray[Any]]]
 IndexArray = NDArray[np.int64]
 
 
@@ -51,40 +50,35 @@ def rdf(
     points, step = _bins(grid)
     second = type1 if type2 is None else type2
     like = str(type1) == str(second)
-    counts = np.zeros(len(points))
-    volume, n_frames, norm = 0.0, 0, 0.0
-    sizes: tuple[int, int] | None = None
-    for positions, lattice, names in _frames(frames, cell, types):
-        lattice = lattice * length_scale
-        _check_lattice(lattice, points[-1], n_frames)
-        a = _select(names, type1, n_frames)
-        b = a if like else _select(names, second, n_frames)
+    counts = np.zeros(len(points), dtype=np.int64)
+    volumes: list[float] = []
+    sizes = (0, 0)
+    for k, atoms in enumerate(_frames(frames, cell, types)):
+        lattice = atoms.cell.array * length_scale
+        _check_lattice(lattice, points[-1], k)
+        a = _select(atoms, type1, k)
+        b = a if like else _select(atoms, second, k)
         if not like and len(np.intersect1d(a, b)):
             raise VotcaError(f"rdf: types '{type1}' and '{second}' share beads; give two different types or one")
-        if sizes is None:
-            sizes = (len(a), len(b))
-            norm = (2.0 if like else 1.0) / (len(a) * len(b))
-        elif sizes != (len(a), len(b)):
+        sizes = sizes if volumes else (len(a), len(b))
+        if sizes != (len(a), len(b)):
             raise VotcaError(
-                f"rdf: frame {n_frames + 1} has {len(a)} and {len(b)} beads of the two types, the first frame "
+                f"rdf: frame {k + 1} has {len(a)} and {len(b)} beads of the two types, the first frame "
                 f"{sizes[0]} and {sizes[1]}; use frames of one system"
             )
-        distances = _distances(positions * length_scale, lattice, a, None if like else b, points[-1] + step)
-        n_frames += 1
-        counts = ((n_frames - 1.0) * counts + _histogram(distances, points)) / n_frames
-        volume += _volume(lattice)
-    if not n_frames:
+        distances = _distances(atoms.positions * length_scale, lattice, a, None if like else b, points[-1] + step)
+        counts += _histogram(distances, points)
+        volumes.append(abs(float(np.linalg.det(lattice))))
+    if not volumes:
         raise VotcaError("rdf: no frames; check the trajectory, first_frame and the reader")
     if not counts.any():
         raise VotcaError(
             f"rdf: the histogram of {type1}-{second} is all zero: no pair closer than {points[-1]:.10g} in "
-            f"{n_frames} frame(s); check lengths (length_scale), types and grid"
+            f"{len(volumes)} frame(s); check lengths (length_scale), types and grid"
         )
     low = points - 0.5 * step
-    high = low + step
-    shells = 4.0 / 3.0 * np.pi * (high * high * high - low * low * low)
-    g = np.where(low < 0, 0.0, volume / n_frames * norm * counts / shells)
-    return Table(points, g)
+    factor = per_pair(np.mean(volumes), *sizes, like=like) / len(volumes)
+    return Table(points, np.where(low < 0, 0.0, factor * counts / shell_volumes(low, low + step)))
 
 
 def _bins(grid: Grid | Table) -> tuple[FloatArray, float]:
@@ -100,14 +94,13 @@ def _bins(grid: Grid | Table) -> tuple[FloatArray, float]:
     return points, float(f"{stretched:.10g}")
 
 
-def _histogram(distances: FloatArray, points: FloatArray) -> FloatArray:
+def _histogram(distances: FloatArray, points: FloatArray) -> IndexArray:
     width = (points[-1] - points[0]) / (len(points) - 1.0)
     index = np.floor((distances - points[0]) / width + 0.5).astype(np.int64)
-    index = index[(index >= 0) & (index < len(points))]
-    return np.bincount(index, minlength=len(points)).astype(np.float64)
+    return np.bincount(index[(index >= 0) & (index < len(points))], minlength=len(points))
 
 
-def _frames(frames: Any, cell: ArrayLike | None, types: ArrayLike | None) -> Iterator[Frame]:
+def _frames(frames: Any, cell: ArrayLike | None, types: ArrayLike | None) -> Iterator[Atoms]:
     if hasattr(frames, "to_atoms"):
         frames = frames.to_atoms()
     if isinstance(frames, Atoms) or (isinstance(frames, tuple) and _is_position_pair(frames)):
@@ -115,20 +108,16 @@ def _frames(frames: Any, cell: ArrayLike | None, types: ArrayLike | None) -> Ite
     if isinstance(frames, np.ndarray) or cell is not None:
         frames = _with_cells(np.asarray(frames, dtype=np.float64), cell)
     for k, frame in enumerate(frames):
-        if isinstance(frame, Atoms):
-            if not frame.pbc.all():
-                raise VotcaError(f"rdf: frame {k + 1} is not periodic; set cell and pbc=True")
-            positions, lattice, names = frame.get_positions(), frame.cell.array, _names(frame)
-        else:
-            positions = np.asarray(frame[0], dtype=np.float64)
-            lattice = np.asarray(frame[1], dtype=np.float64)
-            lattice = np.diag(lattice) if lattice.ndim == 1 else lattice
-            names = {}
+        atoms = frame if isinstance(frame, Atoms) else Atoms(positions=frame[0], cell=frame[1], pbc=True)
+        if not atoms.pbc.all():
+            raise VotcaError(f"rdf: frame {k + 1} is not periodic; set cell and pbc=True")
         if types is not None:
-            names = {"types": np.array([str(t) for t in np.asarray(types)])}
-        if names and len(next(iter(names.values()))) != len(positions):
-            raise VotcaError(f"rdf: frame {k + 1} has {len(positions)} beads; `types` must have one entry for each")
-        yield positions, lattice, names or {"": np.full(len(positions), "")}
+            names = np.array([str(t) for t in np.asarray(types)])
+            if len(names) != len(atoms):
+                raise VotcaError(f"rdf: frame {k + 1} has {len(atoms)} beads; `types` must have one entry for each")
+            atoms = Atoms(positions=atoms.positions, cell=atoms.cell, pbc=True)
+            atoms.arrays["bead_type"] = names
+        yield atoms
 
 
 def _is_position_pair(frame: tuple[Any, ...]) -> bool:
@@ -138,8 +127,7 @@ def _is_position_pair(frame: tuple[Any, ...]) -> bool:
 def _with_cells(positions: FloatArray, cell: ArrayLike | None) -> list[tuple[FloatArray, FloatArray]]:
     if cell is None:
         raise VotcaError("rdf: positions were given without `cell`; add cell=(3,) edges or (3, 3) lattice vectors")
-    if positions.ndim == 2:
-        positions = positions[None]
+    positions = positions.reshape(-1, *positions.shape[-2:])
     cells = np.asarray(cell, dtype=np.float64)
     if cells.ndim < 3:
         cells = np.broadcast_to(cells, (len(positions), *cells.shape))
@@ -148,43 +136,31 @@ def _with_cells(positions: FloatArray, cell: ArrayLike | None) -> list[tuple[Flo
     return list(zip(positions, cells, strict=True))
 
 
-def _names(atoms: Atoms) -> dict[str, NDArray[Any]]:
-    """Names under which beads can be selected, most specific first."""
-    names: dict[str, NDArray[Any]] = {}
-    if "bead_type" in atoms.arrays:
-        names["bead name"] = atoms.arrays["bead_type"].astype(str)
-    if "type" in atoms.arrays:
-        names["LAMMPS type"] = atoms.arrays["type"].astype(str)
-        names["LAMMPS type as VOTCA names it"] = np.char.add("Bead", atoms.arrays["type"].astype(str))
-    names["chemical symbol"] = np.array(atoms.get_chemical_symbols())
-    names["atomic number"] = atoms.numbers.astype(str)
-    return names
-
-
-def _select(names: dict[str, NDArray[Any]], wanted: Any, frame: int) -> IndexArray:
+def _select(atoms: Atoms, wanted: Any, frame: int) -> IndexArray:
+    """Beads of a type: by name, LAMMPS type (also as VOTCA names it), chemical symbol or atomic number."""
     if wanted is None or str(wanted) == "*":
-        return np.arange(len(next(iter(names.values()))), dtype=np.int64)
-    for values in names.values():
+        return np.arange(len(atoms), dtype=np.int64)
+    names = [atoms.arrays[key].astype(str) for key in ("bead_type", "type") if key in atoms.arrays]
+    if "type" in atoms.arrays:
+        names.append(np.char.add("Bead", names[-1]))
+    names += [np.array(atoms.get_chemical_symbols()), atoms.numbers.astype(str)]
+    for values in names:
         chosen = np.flatnonzero(values == str(wanted))
         if len(chosen):
             return chosen.astype(np.int64)
-    first = next(iter(names))
-    known = ", ".join(sorted({str(v) for v in names[first]}))
-    raise VotcaError(
-        f"rdf: no bead of type '{wanted}' in frame {frame + 1}; {first or 'types'} there: {known or 'none'}"
-    )
+    known = ", ".join(sorted(set(names[0])))
+    raise VotcaError(f"rdf: no bead of type '{wanted}' in frame {frame + 1}; types there: {known or 'none'}")
 
 
-def _volume(lattice: FloatArray) -> float:
-    return abs(float(np.cross(lattice[0], lattice[1]) @ lattice[2]))
+def _height(lattice: FloatArray) -> float:
+    """The smallest distance of opposite faces."""
+    return float(1.0 / Cell(lattice).reciprocal().lengths().max())
 
 
 def _check_lattice(lattice: FloatArray, maximum: float, frame: int) -> None:
-    volume = _volume(lattice)
-    if not volume > 0:
+    if not abs(np.linalg.det(lattice)) > 0:
         raise VotcaError(f"rdf: frame {frame + 1} has no volume; set the cell")
-    areas = np.linalg.norm(np.cross(np.roll(lattice, -1, axis=0), np.roll(lattice, -2, axis=0)), axis=1)
-    height = float((volume / areas).min())
+    height = _height(lattice)
     if maximum > 0.5 * height:
         raise VotcaError(
             f"rdf: max = {maximum:.10g} exceeds half of the shortest box height {height:.10g} in frame {frame + 1}; "
@@ -196,31 +172,8 @@ def _distances(
     positions: FloatArray, lattice: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
 ) -> FloatArray:
     """Minimum-image distances of all distinct pairs closer than about `cutoff`."""
-    if np.allclose(lattice, np.diag(np.diag(lattice)), rtol=0, atol=1e-12 * np.abs(lattice).max()):
-        return _rectangular_distances(positions, np.abs(np.diag(lattice)), a, b, cutoff)
-    return _oblique_distances(positions, lattice, a, b, cutoff)
+    from vesin import NeighborList  # imports torch, which a file that is refused need not wait for
 
-
-def _rectangular_distances(
-    positions: FloatArray, edges: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
-) -> FloatArray:
-    wrapped = positions - edges * np.floor(positions / edges)
-    wrapped[wrapped >= np.broadcast_to(edges, wrapped.shape)] = 0.0
-    first = cKDTree(wrapped[a], boxsize=edges)
-    if b is None:
-        i, j = first.query_pairs(cutoff, output_type="ndarray").T
-        i, j = a[i], a[j]
-    else:
-        found = first.sparse_distance_matrix(cKDTree(wrapped[b], boxsize=edges), cutoff, output_type="coo_matrix")
-        i, j = a[found.row], b[found.col]
-    d = positions[j] - positions[i]
-    d -= edges * np.round(d / edges)
-    return np.sqrt((d * d).sum(axis=1))
-
-
-def _oblique_distances(
-    positions: FloatArray, lattice: FloatArray, a: IndexArray, b: IndexArray | None, cutoff: float
-) -> FloatArray:
     i, j, d = NeighborList(cutoff=float(cutoff), full_list=False).compute(
         points=positions, box=lattice, periodic=True, quantities="ijd"
     )
@@ -230,7 +183,9 @@ def _oblique_distances(
         group[b] = 2
     wanted = (group[i] * group[j] == (1 if b is None else 2)) & (i != j)
     i, j, d = i[wanted].astype(np.int64), j[wanted].astype(np.int64), d[wanted]
-    order = np.lexsort((d, np.maximum(i, j), np.minimum(i, j)))
-    pair = np.minimum(i, j)[order] * len(positions) + np.maximum(i, j)[order]
-    _, nearest = np.unique(pair, return_index=True)
+    if 2.0 * cutoff < _height(lattice):  # no pair has two images so near
+        return np.asarray(d, dtype=np.float64)
+    order = np.argsort(d, kind="stable")
+    pair = np.minimum(i, j) * len(positions) + np.maximum(i, j)
+    _, nearest = np.unique(pair[order], return_index=True)
     return np.asarray(d[order][nearest], dtype=np.float64)

@@ -8,21 +8,11 @@ from os import PathLike
 from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element
 
+from asediff.tabular.rows import VotcaError
 from asediff.votca.options import Options, parse_xml
 from asediff.votca.refusals import Kind, Refusals
-from asediff.votca.settings import (
-    ConvergenceOptions,
-    Interaction,
-    LammpsOptions,
-    LammpsTableOptions,
-    PressureCorrection,
-    Settings,
-)
-from asediff.votca.tables import VotcaError
+from asediff.votca.settings import POST_ADD, ConvergenceOptions, Interaction, Settings, taken
 
-POST_UPDATE_TASKS = ("scale", "smooth", "splinesmooth", "extrapolate", "pressure", "shift", "dummy")
-POST_ADD_TASKS = ("convergence", "acc_convergence", "shift", "overwrite", "copyback", "plot", "dummy")
-EXTRAPOLATIONS = ("constant", "linear", "quadratic", "exponential", "sasha")
 MAX_ROWS = 1_000_000
 """Rows of a table beyond which its step is taken for a mistake."""
 
@@ -115,41 +105,16 @@ def _globals(element: Element, path: Path, interactions: tuple[Interaction, ...]
     options = Options(element, "cg.inverse", refusals)
     options.text("simulation.tasks")
     options.text("restart_file")
-    options.choice("simulation.background", ("no",), "no")
+    options.choice("simulation.background", "no", allowed=("no",))
     for key in ("lammps.rdf.with_errors", "lammps.equi_time"):
         if options.values.get(key) in ("no", "0", "0.0"):
             options.values.pop(key)
     if refusals.has(Kind.METHOD):
         method = options.text("method") or "fmatch"
     else:
-        method = options.choice("method", ("ibi",), kind=Kind.METHOD)
-    settings = Settings(
-        path=path,
-        interactions=interactions,
-        program=options.choice("program", ("lammps",), kind=Kind.PROGRAM),
-        method=method,
-        kBT=options.number("kBT", above=0.0),
-        iterations_max=options.integer("iterations_max", least=0),
-        lammps=LammpsOptions(
-            command=options.text("lammps.command") or "lmp",
-            script=options.text("lammps.script"),
-            opts=options.text("lammps.opts") or "-in ${script}",
-            conf=options.text("lammps.conf"),
-            conf_out=options.text("lammps.conf_out"),
-            topol=_either(options, "lammps.rdf.topol", "lammps.topol"),
-            traj=_either(options, "lammps.rdf.traj", "lammps.traj"),
-            first_frame=options.integer("lammps.first_frame", 0, least=0),
-            pressure_file=options.text("lammps.pressure_file"),
-        ),
-        initial_configuration=options.choice("initial_configuration", ("maindir", "laststep", "nowhere"), "maindir"),
-        convergence_check=options.choice("convergence_check.type", ("none", "default"), "none"),
-        convergence_limit=options.number("convergence_check.limit", 0.0),
-        dist_min=options.number("dist_min", 1e-10),
-        filelist=options.words("filelist"),
-        cleanlist=options.words("cleanlist"),
-        map=tuple((_either(options, "lammps.rdf.map", "map") or "").split()),
-        log_file=options.text("log_file") or "inverse.log",
-    )
+        method = options.choice("method", allowed=("ibi",), kind=Kind.METHOD)
+    program = options.choice("program", allowed=("lammps",), kind=Kind.PROGRAM)
+    settings = taken(Settings, options, path=path, interactions=interactions, program=program, method=method)
     options.refuse_rest(GLOBAL_REASONS)
     if settings.initial_configuration == "laststep" and not (settings.lammps.conf and settings.lammps.conf_out):
         options.refuse("initial_configuration", "in need of lammps.conf and lammps.conf_out; give both", "laststep")
@@ -165,95 +130,25 @@ def _globals(element: Element, path: Path, interactions: tuple[Interaction, ...]
 
 def _interaction(element: Element, owner: str, refusals: Refusals) -> Interaction:
     options = Options(element, "cg.non-bonded[]", refusals, owner=owner)
-    name = options.required("name")
+    name = options.values.get("name", "")
     options.owner = name or owner
     if "/" in name or name in (".", ".."):
         options.refuse("name", "not usable in names of files; leave out '/'", name)
     if options.values.get("bondtype") == "non-bonded":
         options.values.pop("bondtype")
-    interaction = Interaction(
-        name=name,
-        type1=options.required("type1"),
-        type2=options.required("type2"),
-        min=options.number("min"),
-        max=options.number("max"),
-        step=options.number("step"),
-        target=options.required("inverse.target"),
-        do_potential=options.cycle("inverse.do_potential"),
-        p_target=options.optional_number("inverse.p_target"),
-        particle_dens=options.optional_number("inverse.particle_dens", above=0.0),
-        lammps=_lammps_table_options(options),
-        post_update=_tasks(options, "inverse.post_update", POST_UPDATE_TASKS),
-        post_add=_tasks(options, "inverse.post_add", POST_ADD_TASKS),
-        scale=options.number("inverse.post_update_options.scale", 1.0),
-        smooth_iterations=options.integer("inverse.post_update_options.smooth.iterations", 1, least=0),
-        splinesmooth_step=options.optional_number("inverse.post_update_options.splinesmooth.step", above=0.0),
-        extrapolate_points=options.integer("inverse.post_update_options.extrapolate.points", 5, least=1),
-        pressure=_pressure(options),
-        convergence=_convergence(options),
-        overwrite_do=options.cycle("inverse.post_add_options.overwrite.do"),
-        copyback_filelist=options.words("inverse.post_add_options.copyback.filelist"),
-    )
+    interaction = taken(Interaction, options)
     for key in ("script", "kill", "gnuplot_opts"):
         options.text(f"inverse.post_add_options.plot.{key}")
     options.refuse_rest(INTERACTION_REASONS)
     _check_grids(options, interaction)
+    _check_convergence(options, interaction.convergence)
     _check_tasks(options, interaction)
     return interaction
 
 
-def _either(options: Options, special: str, general: str) -> str | None:
-    """Take both options; the special one has precedence."""
-    values = options.text(special), options.text(general)
-    return values[0] or values[1]
-
-
-def _lammps_table_options(options: Options) -> LammpsTableOptions:
-    start = "inverse.lammps."
-    return LammpsTableOptions(
-        table=options.text(start + "table"),
-        table_begin=options.optional_number(start + "table_begin"),
-        table_end=options.optional_number(start + "table_end"),
-        table_bins=options.optional_number(start + "table_bins", above=0.0),
-        table_left_extrapolation=options.choice(start + "table_left_extrapolation", EXTRAPOLATIONS, "exponential"),
-        table_right_extrapolation=options.choice(start + "table_right_extrapolation", EXTRAPOLATIONS, "constant"),
-        scale=options.number(start + "scale", 1.0, above=0.0),
-        y_scale=options.number(start + "y_scale", 1.0),
-    )
-
-
-def _tasks(options: Options, path: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    tasks = options.words(path)
-    for task in tasks:
-        if task not in known:
-            options.refuse(path, f"not supported; use {', '.join(known)}", task, Kind.OPTION)
-    return tasks
-
-
-def _pressure(options: Options) -> PressureCorrection:
-    start = "inverse.post_update_options.pressure."
-    kind = options.choice(start + "type", ("simple", "wjk"), "simple")
-    scales = {
-        "simple": options.optional_number(start + "simple.scale"),
-        "wjk": options.number(start + "wjk.scale", 1.0),
-    }
-    limits = {name: options.number(f"{start}{name}.max_A", 0.1) for name in scales}
-    return PressureCorrection(
-        type=kind,
-        do=options.cycle(start + "do"),
-        scale=scales.get(kind, math.nan),
-        max_A=limits.get(kind, math.nan),
-    )
-
-
-def _convergence(options: Options) -> ConvergenceOptions:
-    start = "inverse.post_add_options.convergence."
-    result = ConvergenceOptions(
-        what=options.words(start + "what", ("dist",)),
-        base=options.words(start + "base", ("tgt",)),
-        norm=options.numbers(start + "norm", (1.0,)),
-        weight=options.numbers(start + "weight", (1.0,)),
-    )
+def _check_convergence(options: Options, result: ConvergenceOptions) -> None:
+    """Refuse lists of different lengths, and what no convergence is measured of."""
+    start = POST_ADD + "convergence."
     if not len(result.what) == len(result.base) == len(result.norm) == len(result.weight):
         options.refuse(start + "what", ": base, norm and weight must be lists of the same length as what")
     for pair in zip(result.what, result.base, strict=False):
@@ -264,7 +159,6 @@ def _convergence(options: Options) -> ConvergenceOptions:
     for norm in result.norm:
         if norm not in (1.0, 2.0) and not math.isnan(norm):
             options.refuse(start + "norm", "unknown; use 1 (absolute values) or 2 (squares)", f"{norm:g}")
-    return result
 
 
 def _check_grids(options: Options, item: Interaction) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from asediff.votca.tables import VotcaError
+from asediff.tabular.rows import VotcaError
 
 MAX_SHOWN = 20
 """Places, owners or values of one reason that are written out; the others are counted."""

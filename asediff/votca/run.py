@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from asediff.host.locks import exclusive
-from asediff.votca.lammps import write_lammps_table
+from asediff.tabular.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
+from asediff.tabular.rows import Table, VotcaError
+from asediff.tabular.tasks import is_on
 from asediff.votca.mapping import Mapping as BeadMapping
 from asediff.votca.mapping import map_frames, read_mapping
-from asediff.votca.operators import FILE_DIGITS, add, given_potential, initial_potential, shift_nonbonded
 from asediff.votca.rdf import rdf
 from asediff.votca.reading import draft_settings
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Interaction, Settings
 from asediff.votca.simulation import LammpsSimulation, Simulate, lammps_command
-from asediff.votca.tables import Table, VotcaError, read_table, write_table
-from asediff.votca.tasks import (
-    is_on,
-    measure_convergence,
-    post_update,
-    raw_update,
-    save,
-    shell_number,
-    target_table,
-)
+from asediff.votca.tables import read_table, write_table
+from asediff.votca.tasks import measure_convergence, save, shell_number, target_table, update_of, write_table_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +133,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def _named(item: Interaction) -> Iterator[None]:
+    """Put the interaction's name before the message of an error."""
+    try:
+        yield
+    except VotcaError as error:
+        raise VotcaError(f"{item.name}: {error}") from None
+
+
 class _Run:
     def __init__(self, settings: Settings, main: Path, mappings: list[BeadMapping], simulate: Simulate) -> None:
         self.settings, self.main, self.mappings, self.simulate = settings, main, mappings, simulate
@@ -198,18 +200,11 @@ class _Run:
                 start = given_potential(read_table(given, uniform=False), item.grid)
             else:
                 target = target_table(item, self.main, folder)
-                start = self.named(item, initial_potential, target, self.settings.kBT, dist_min=self.settings.dist_min)
+                with _named(item):
+                    start = initial_potential(target, self.settings.kBT, dist_min=self.settings.dist_min)
             save(folder, f"{item.name}.pot.new", start)
             self.log(f"step_000: {item.name}: start from {given.name if given.is_file() else item.target}")
         (folder / "done").touch()
-
-    @staticmethod
-    def named(item: Interaction, function: Any, *arguments: Any, **options: Any) -> Any:
-        """Call a function and put the interaction's name before the message of an error."""
-        try:
-            return function(*arguments, **options)
-        except VotcaError as error:
-            raise VotcaError(f"{item.name}: {error}") from None
 
     def iterate(self, step: int) -> None:
         """One iteration: simulate, measure, update, add."""
@@ -218,37 +213,21 @@ class _Run:
         current = {item.name: read_table(last / f"{item.name}.pot.new") for item in settings.interactions}
         for item in settings.interactions:
             shutil.copy(last / f"{item.name}.pot.new", folder / f"{item.name}.pot.cur")
-            self.named(item, self.write_lammps, item, folder, current[item.name])
+            with _named(item):
+                write_table_of(item, folder, current[item.name])
         self.copy_configuration(step, folder, last)
         new, pressure = self.measure(folder, current)
         pots: dict[str, Table] = {}
         for item in settings.interactions:
             name = item.name
-            update = self.named(item, raw_update, item, self.main, folder, step, new[name], current[name], settings.kBT)
-            update = self.named(item, post_update, item, folder, step, update, new[name], pressure, settings.kBT)
+            with _named(item):
+                update = update_of(item, self.main, folder, step, new[name], current[name], pressure, settings.kBT)
             pots[name] = save(folder, f"{name}.pot.new", add(current[name], update))
         self.post_add(step, folder, last, pots)
         for pattern in settings.cleanlist:
             for path in folder.glob(pattern):
                 path.unlink()
         (folder / "done").touch()
-
-    def write_lammps(self, item: Interaction, folder: Path, potential: Table) -> None:
-        options = item.lammps
-        if options.table is None:
-            return
-        write_lammps_table(
-            folder / options.table,
-            potential,
-            step=item.step,
-            table_begin=item.min if options.table_begin is None else options.table_begin,
-            table_end=item.max if options.table_end is None else options.table_end,
-            table_bins=options.table_bins,
-            scale=options.scale,
-            y_scale=options.y_scale,
-            left=options.table_left_extrapolation,
-            right=options.table_right_extrapolation,
-        )
 
     def copy_configuration(self, step: int, folder: Path, last: Path) -> None:
         lammps, source = self.settings.lammps, self.settings.initial_configuration
@@ -276,7 +255,8 @@ class _Run:
                     raise VotcaError(f"simulate returned no g(r) of '{item.name}'; there is {', '.join(result)}")
                 table = result[item.name]
             else:
-                table = self.named(item, rdf, result, item.grid, item.type1, item.type2)
+                with _named(item):
+                    table = rdf(result, item.grid, item.type1, item.type2)
             write_table(folder / f"{item.name}.dist.new", table, digits=FILE_DIGITS)
             new[item.name] = table.rounded(FILE_DIGITS)
         return new, None if pressure is None else float(pressure)
@@ -292,13 +272,14 @@ class _Run:
                 if task == "shift":
                     pots[item.name] = shift_nonbonded(pot)
                 elif task == "convergence":
-                    self.named(item, measure_convergence, item, self.main, folder, pot)
+                    with _named(item):
+                        measure_convergence(item, self.main, folder, pot)
                 elif task == "acc_convergence":
                     self.accumulate(item, step, folder, last, pot)
                 elif task == "copyback":
                     for name in item.copyback_filelist:
                         shutil.copy(folder / name, self.main / name)
-                elif task == "overwrite" and is_on(item.overwrite_do, step):
+                elif task == "overwrite" and is_on(item.overwrite_do, step - 1):
                     others = [other.name for other in self.settings.interactions if other.name != item.name]
                     overwritten |= set(others)
                     for name in others:
@@ -309,7 +290,8 @@ class _Run:
     def accumulate(self, item: Interaction, step: int, folder: Path, last: Path, pot: Table) -> None:
         path, name = folder / f"{item.name}.conv", f"{item.name}.aconv"
         if not path.is_file():
-            self.named(item, measure_convergence, item, self.main, folder, pot)
+            with _named(item):
+                measure_convergence(item, self.main, folder, pot)
         earlier = (last / name).read_text() if (last / name).is_file() else ""
         (folder / name).write_text(f"{earlier}{step} {path.read_text().strip()}\n")
 

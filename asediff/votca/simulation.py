@@ -12,9 +12,9 @@ from typing import Any
 from ase import Atoms
 
 from asediff.host.processes import run_program
+from asediff.tabular.rows import Table, VotcaError
 from asediff.votca.refusals import Kind, Refusals
 from asediff.votca.settings import Settings
-from asediff.votca.tables import Table, VotcaError
 from asediff.votca.trajectory import read_frames, read_pressure
 
 Simulate = Callable[[Path, Mapping[str, Table]], Any]

@@ -1,4 +1,4 @@
-"""The tasks of one iteration, on tables rounded as VOTCA's files round them."""
+"""One interaction in one iteration: the updates of `IBI`, with VOTCA's files and their rounding."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from asediff.votca.operators import (
+from asediff.tabular.operators import (
     FILE_DIGITS,
-    add,
     convergence,
-    extrapolate_potential,
     resample,
     resample_target,
-    scale,
     shift_nonbonded,
-    smooth,
-    splinesmooth,
     update_ibi_pot,
 )
-from asediff.votca.pressure import pressure_simple, pressure_wjk
+from asediff.tabular.rows import Table, VotcaError
+from asediff.tabular.tasks import Conditions, apply_tasks, is_on
+from asediff.votca.lammps import write_lammps_table
 from asediff.votca.settings import Interaction
-from asediff.votca.tables import Table, VotcaError, read_table, write_table
+from asediff.votca.tables import read_table, write_table
 
 SCRIPT_DIGITS = 15
 """Significant digits that VOTCA's scripts write."""
@@ -38,9 +35,19 @@ def shell_number(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.6g}"
 
 
-def is_on(cycle: tuple[int, ...], step: int) -> bool:
-    """Tell whether a cycle such as ``1 0 0`` is on in a step, counted from 1."""
-    return cycle[(step - 1) % len(cycle)] == 1
+def write_table_of(item: Interaction, folder: Path, potential: Table) -> None:
+    """Write the table that the LAMMPS script reads for an interaction, where the settings name one."""
+    options = item.lammps
+    if options.table is not None:
+        same = ("table_begin", "table_end", "table_bins", "scale", "y_scale")
+        write_lammps_table(
+            folder / options.table,
+            potential,
+            step=item.step,
+            left=options.table_left_extrapolation,
+            right=options.table_right_extrapolation,
+            **{name: getattr(options, name) for name in same},
+        )
 
 
 def target_table(item: Interaction, main: Path, folder: Path) -> Table:
@@ -49,81 +56,56 @@ def target_table(item: Interaction, main: Path, folder: Path) -> Table:
     return save(folder, f"{item.name}.dist.tgt", resample_target(source, item.grid))
 
 
-def raw_update(item: Interaction, main: Path, folder: Path, step: int, new: Table, cur: Table, kT: float) -> Table:
-    """Return the shifted raw update, or zeros where `do_potential` skips this step."""
-    if not is_on(item.do_potential, step):
-        zeros = Table(item.x, np.zeros(len(item.x))).rounded(FILE_DIGITS)
-        return save(folder, f"{item.name}.dpot.new", zeros)
-    target = target_table(item, main, folder)
-    raw = save(folder, f"{item.name}.dpot.pure_ibi", update_ibi_pot(target, new, cur, kT))
-    return save(folder, f"{item.name}.dpot.new", shift_nonbonded(raw))
-
-
-def post_update(
-    item: Interaction, folder: Path, step: int, update: Table, new: Table, pressure: float | None, kT: float
-) -> Table:
-    """Apply the post_update tasks in the listed order, then a shift; each input is kept as ``NAME.dpot.k``."""
-    for k, task in enumerate((*item.post_update, "shift"), start=1):
-        save(folder, f"{item.name}.dpot.{k}", update)
-        update = save(folder, f"{item.name}.dpot.new", _updated(task, item, folder, step, update, new, pressure, kT))
-    return update
-
-
-def _updated(
-    task: str,
+def update_of(
     item: Interaction,
+    main: Path,
     folder: Path,
     step: int,
-    update: Table,
     new: Table,
+    current: Table,
     pressure: float | None,
     kT: float,
 ) -> Table:
-    if task == "scale":
-        return scale(update, item.scale)
-    if task == "smooth":
-        for _ in range(item.smooth_iterations):
-            update = smooth(update).rounded(SCRIPT_DIGITS)
-        return update
-    if task == "splinesmooth":
-        return splinesmooth(update, float(item.splinesmooth_step or 0), grid=item.grid)
-    if task == "extrapolate":
-        return extrapolate_potential(update, item.extrapolate_points)
-    if task == "shift":
-        return shift_nonbonded(update)
-    if task == "pressure":
-        return _pressure_corrected(item, folder, step, update, new, pressure, kT)
-    return update
+    """Return what is added to the potential of an interaction, and write all on the way to it.
 
+    That is the raw update, or zeros where `do_potential` skips this step, after the tasks of ``post_update``.
 
-def _pressure_corrected(
-    item: Interaction, folder: Path, step: int, update: Table, new: Table, pressure: float | None, kT: float
-) -> Table:
-    if pressure is not None:
-        (folder / f"{item.name}.pressure").write_text(f"Pressure={pressure:.16f}\n")
-    if not is_on(item.pressure.do, step):
-        return update
-    if pressure is None:
-        raise VotcaError(
-            f"{folder.name}: the task pressure of {item.name} needs the pressure of the simulation; let simulate "
-            "return (frames, pressure)"
-        )
-    options, target = item.pressure, float(item.p_target or 0)
-    if options.type == "simple":
-        ramp = pressure_simple(pressure, target, kT, item.grid, float(options.scale or 0), options.max_A)
+    Args:
+        item: the interaction.
+        main: folder with its target.
+        folder: of the step.
+        step: its number.
+        new: g(r) of the simulation.
+        current: potential of the simulation.
+        pressure: of the simulation, where it is known.
+        kT: energy.
+
+    Raises:
+        VotcaError: tables that do not fit, or a task without what it needs.
+    """
+
+    def record(name: str | None, table: Table) -> Table:
+        if name is None:
+            return table.rounded(SCRIPT_DIGITS)
+        table = save(folder, f"{item.name}.{name}", table)
+        return resample(table, item.grid) if name == "pressure_correction" else table  # by a compiled program
+
+    if is_on(item.do_potential, step - 1):
+        raw = record("dpot.pure_ibi", update_ibi_pot(target_table(item, main, folder), new, current, kT))
+        update = record("dpot.new", shift_nonbonded(raw))
     else:
-        ramp = pressure_wjk(
-            pressure,
-            target,
-            kT,
-            item.grid,
-            float(item.particle_dens or 0),
-            new,
-            1.0 if options.scale is None else options.scale,
-            options.max_A,
-        )
-    ramp = save(folder, f"{item.name}.pressure_correction", ramp)
-    return add(update, resample(ramp, item.grid))
+        update = record("dpot.new", Table(item.x, np.zeros(len(item.x))).rounded(FILE_DIGITS))
+    if "pressure" in item.post_update:
+        if pressure is not None:
+            (folder / f"{item.name}.pressure").write_text(f"Pressure={pressure:.16f}\n")
+        elif is_on(item.pressure.do, step - 1):
+            raise VotcaError(
+                f"{folder.name}: the task pressure of {item.name} needs the pressure of the simulation; let simulate "
+                "return (frames, pressure)"
+            )
+    density = np.nan if item.particle_dens is None else item.particle_dens
+    known = np.nan if pressure is None else pressure
+    return apply_tasks(item.tasks, update, Conditions(step - 1, kT, density, known, item.p_target, new.y, record))
 
 
 def measure_convergence(item: Interaction, main: Path, folder: Path, potential: Table) -> float:

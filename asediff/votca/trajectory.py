@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -10,7 +9,10 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from asediff.votca.tables import FloatArray, VotcaError
+from asediff.tabular.rows import VotcaError
+
+ARRAYS = ("type", "mol", "element")
+"""Columns of a dump that frames carry."""
 
 
 def read_frames(path: str | PathLike[str], *, first_frame: int = 0, length_scale: float = 0.1) -> list[Atoms]:
@@ -32,7 +34,7 @@ def read_frames(path: str | PathLike[str], *, first_frame: int = 0, length_scale
     with path.open() as handle:
         is_dump = handle.readline().startswith("ITEM: TIMESTEP")
     if is_dump:
-        frames = list(_dump_frames(path))
+        frames = _dump_frames(path)
     else:
         try:
             read = ase.io.read(path, index=":")
@@ -48,72 +50,25 @@ def read_frames(path: str | PathLike[str], *, first_frame: int = 0, length_scale
     return kept
 
 
-def _dump_frames(path: Path) -> Iterator[Atoms]:
-    lines = path.read_text().splitlines()
-    at, types = 0, None
-    while at < len(lines):
-        try:
-            step, n_atoms, bounds_head, columns, body = _dump_block(lines, at)
-        except (IndexError, ValueError):
-            raise VotcaError(
-                f"{path.name}, line {at + 1}: not a complete LAMMPS dump frame; check that the run ended normally"
-            ) from None
-        cell, origin = _dump_cell(bounds_head, lines[at + 5 : at + 8])
-        at += 9 + n_atoms
-        data = np.array([row.split() for row in body], dtype=object)
-        table = {name: data[:, k] for k, name in enumerate(columns)}
-        if "id" in table:
-            order = np.argsort(table["id"].astype(np.int64), kind="stable")
-            table = {name: column[order] for name, column in table.items()}
-        positions = _dump_positions(table, cell, origin, path.name)
-        atoms = Atoms(numbers=np.ones(n_atoms, dtype=int), positions=positions, cell=cell, pbc=True)
-        if "type" in table:
-            types = table["type"].astype(np.int64)
-            atoms.numbers = types
-            atoms.set_array("type", types)
-        if "element" in table:
-            atoms.set_chemical_symbols([str(symbol) for symbol in table["element"]])
-        if "mol" in table:
-            atoms.set_array("mol", table["mol"].astype(np.int64))
-        atoms.info["step"] = step
-        yield atoms
+def _dump_frames(path: Path) -> list[Atoms]:
+    from asediff.lammps.files import read_dump  # imports torch, which a file that is refused need not wait for
 
-
-def _dump_block(lines: list[str], at: int) -> tuple[int, int, list[str], list[str], list[str]]:
-    heads = (lines[at], lines[at + 2], lines[at + 4], lines[at + 8])
-    tags = ("ITEM: TIMESTEP", "ITEM: NUMBER OF ATOMS", "ITEM: BOX BOUNDS", "ITEM: ATOMS")
-    if any(not head.startswith(tag) for head, tag in zip(heads, tags, strict=True)):
-        raise ValueError
-    n_atoms = int(lines[at + 3])
-    body = lines[at + 9 : at + 9 + n_atoms]
-    columns = heads[3].split()[2:]
-    if len(body) != n_atoms or any(len(row.split()) != len(columns) for row in body):
-        raise ValueError
-    return int(lines[at + 1]), n_atoms, heads[2].split()[3:], columns, body
-
-
-def _dump_cell(head: list[str], rows: list[str]) -> tuple[FloatArray, FloatArray]:
-    """Lattice vectors and origin; the bounds of an oblique box are those of the box around it."""
-    values = np.array([[float(word) for word in row.split()] for row in rows])
-    low, high = values[:, 0].copy(), values[:, 1].copy()
-    xy = xz = yz = 0.0
-    if "xy" in head:
-        xy, xz, yz = values[:, 2]
-        low[0] -= min(0.0, xy, xz, xy + xz)
-        high[0] -= max(0.0, xy, xz, xy + xz)
-        low[1] -= min(0.0, yz)
-        high[1] -= max(0.0, yz)
-    edges = high - low
-    return np.array([[edges[0], 0, 0], [xy, edges[1], 0], [xz, yz, edges[2]]]), low
-
-
-def _dump_positions(table: dict[str, np.ndarray], cell: FloatArray, origin: FloatArray, name: str) -> FloatArray:
-    for suffix in ("", "u", "s", "su"):
-        keys = [axis + suffix for axis in "xyz"]
-        if all(key in table for key in keys):
-            values = np.stack([table[key].astype(np.float64) for key in keys], axis=1)
-            return values @ cell if suffix in ("s", "su") else values - origin
-    raise VotcaError(f"{name}: the dump has no positions; dump x y z (or xu, xs)")
+    try:
+        dump = read_dump(path)
+        positions = dump.positions()
+    except ValueError as error:
+        raise VotcaError(str(error)) from None
+    columns = {name: column.astype(np.int64) for name, column in dump.columns.items() if name in ARRAYS}
+    frames = []
+    for k, step in enumerate(dump.steps):
+        own = {name: column[k] for name, column in columns.items()}
+        numbers = own.pop("element", own.get("type", np.ones(len(positions[k]), dtype=np.int64)))
+        atoms = Atoms(
+            numbers=numbers, positions=positions[k], cell=dump.lattices[k], pbc=True, info={"step": int(step)}
+        )
+        atoms.arrays.update(own)
+        frames.append(atoms)
+    return frames
 
 
 def read_pressure(path: str | PathLike[str]) -> float:

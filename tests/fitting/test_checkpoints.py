@@ -8,7 +8,7 @@ import torch
 
 from asediff.engines import DiluteEngine
 from asediff.fitting import IBI, IMC, fit
-from asediff.fitting.api import CHECKPOINT
+from asediff.fitting.api import CHECKPOINT, CHECKPOINT_FORMAT
 from asediff.host.files import FileError
 from asediff.host.folders import ResultFolder
 from asediff.host.locks import InUseError
@@ -36,7 +36,7 @@ def garbage(path):
 
 
 def foreign(path):
-    torch.save({"state_dict": {"weight": torch.zeros(3)}, "format": 3, "seed": 0}, path)
+    torch.save({"state_dict": {"weight": torch.zeros(3)}, "format": CHECKPOINT_FORMAT, "seed": 0}, path)
 
 
 @pytest.mark.parametrize(

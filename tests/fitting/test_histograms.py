@@ -8,7 +8,7 @@ import torch
 from sampling import seed, sigmas
 
 from asediff.engines import TorchEngine
-from asediff.fitting.statistics.averages import ideal_counts, potential_curve
+from asediff.fitting.statistics.averages import potential_curve
 from asediff.fitting.statistics.histograms import FrameStatistics
 from asediff.fitting.statistics.samples import sample
 from asediff.lammps.engine import LammpsEngine
@@ -173,7 +173,7 @@ def test_matrix_of_an_ideal_gas_is_minus_beta_g():
 
     jacobian = statistics.response(bins).values[0]
     matrix = statistics.covariance(bins)
-    counts = ideal_counts(observable, system)
+    counts = observable.ideal_counts(system)
     # n_a g-normalised is n_a / ideal counts, so that -kT ideal J is the covariance of the counts: symmetric
     torch.testing.assert_close(-2.0 * counts[:, None] * jacobian, matrix)
     torch.testing.assert_close(matrix, matrix.T)

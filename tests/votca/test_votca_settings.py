@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from asediff.votca import VotcaError, read_settings
@@ -126,3 +129,16 @@ def test_a_file_that_is_no_settings_file_is_refused(tmp_path):
         read_settings(tmp_path / "a.xml")
     with pytest.raises(VotcaError, match="no such file"):
         read_settings(tmp_path / "b.xml")
+
+
+def test_a_file_is_read_and_refused_without_torch_and_numba(tmp_path):
+    path = write(tmp_path, edit=("ibi</method>", "imc</method>"))
+    code = f"""import sys
+from asediff.votca import VotcaError, run_ibi
+try:
+    run_ibi({str(path)!r})
+except VotcaError:
+    assert not {{"torch", "numba"}} & set(sys.modules)
+else:
+    raise SystemExit("not refused")"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -52,9 +52,10 @@ def handle(options: argparse.Namespace) -> int:
     from asediff.lammps.run import LammpsError, LammpsRun, find_lmp
     from asediff.neighbors import check_box
     from asediff.potentials import load_potential
+    from asediff.potentials.pair import check_pairwise
     from asediff.targets.target import StatePoint
 
-    potential = load_potential(options.potential)
+    potential = check_pairwise(load_potential(options.potential), "LAMMPS")
     _, system = structure(options.structure)
     check_box(system.cell, system.pbc, potential.cutoff)
     check_system(system)

@@ -58,7 +58,7 @@ def handle(options: argparse.Namespace) -> int:
 
     from asediff import plotting
     from asediff.fitting.result import write_columns
-    from asediff.observables import RDF
+    from asediff.observables import RDF, Units
     from asediff.system import System
     from asediff.targets.losses import block_average_error
 
@@ -77,9 +77,8 @@ def handle(options: argparse.Namespace) -> int:
     figure = output.with_suffix(".png")
     label = "all pairs" if pair is None else "-".join(pair)
     run = plotting.Run(mean, error if np.isfinite(error).all() else None)
-    axes = plotting.plot_rdf(r, mean, {label: run}, unit=options.length_unit)
-    axes.get_lines()[1].remove()
-    axes.legend(frameon=False, fontsize=9)
+    labels = observable.labels(Units(length=options.length_unit))
+    axes = plotting.plot_curves(r, None, {label: run}, labels=labels, baseline=observable.uncorrelated)
     figure.write_bytes(plotting.png(axes))
     peak = int(mean.argmax())
     say(f"{len(frames)} frames, highest value {mean[peak]:.3f} at r = {r[peak]:.4g} {options.length_unit}")

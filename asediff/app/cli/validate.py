@@ -15,7 +15,7 @@ from asediff.host.reading import check_file
 if TYPE_CHECKING:
     from asediff.engines import Engine
     from asediff.host.folders import ResultFolder
-    from asediff.potentials.pair import PairPotential
+    from asediff.potentials.base import Potential
     from asediff.targets.measurement import Measurement
     from asediff.targets.target import StatePoint
 
@@ -85,7 +85,7 @@ def handle(options: argparse.Namespace) -> int:
 
 
 def _run(
-    potential: PairPotential, points: list[StatePoint], engine: Engine, seed: int, folder: ResultFolder | None
+    potential: Potential, points: list[StatePoint], engine: Engine, seed: int, folder: ResultFolder | None
 ) -> None:
     """Measure one state point after another; what is measured is told and written at once."""
     from asediff.fitting.api import validation_seed

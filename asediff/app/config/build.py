@@ -27,6 +27,7 @@ from asediff.app.config.own import INPUTS, make_own, own_file
 from asediff.app.config.resolve import check
 from asediff.app.config.tables import tabulates
 from asediff.fitting import Method
+from asediff.fitting.api import check_energy
 from asediff.lammps.run import lammps_input
 from asediff.lattices import bcc, diamond, fcc, lattice_with_atoms, mixture
 from asediff.neighbors import check_box
@@ -53,7 +54,7 @@ class Plan:
     """
 
     config: Config
-    potential: PairPotential | None
+    potential: Potential | None
     state_points: list[StatePoint]
     plain_points: list[StatePoint]
     method: Method
@@ -87,7 +88,7 @@ def plan(config: Config, base: Path) -> Plan:
         with at(f"state_points[{k}]"):
             check_box(point.system.cell, point.system.pbc, cutoff)
             if potential is not None:
-                potential.tabulate(point.system, point.kT)
+                check_energy(potential, point)
             for target in point.targets:
                 if target.observable.of_single_frames:
                     target.observable(point.system)
@@ -96,7 +97,7 @@ def plan(config: Config, base: Path) -> Plan:
     return Plan(config, potential, points, plain, method)
 
 
-def build_potential(config: Config, base: Path) -> PairPotential:
+def build_potential(config: Config, base: Path) -> Potential:
     """The potential to start from."""
     settings = config.potential
     if settings.file is not None:

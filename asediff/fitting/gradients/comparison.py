@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from asediff.dynamics.adjoints import Adjoint
-from asediff.dynamics.integrators import NoseHooverChain
 from asediff.engines import TrajectoryEngine
+from asediff.fitting.api import trainable
 from asediff.fitting.gradients.diffsim import Batch, DiffSim
 from asediff.fitting.gradients.reweighting import reweighted_gradient
-from asediff.fitting.statistics.histograms import FrameStatistics
-from asediff.potentials.pair import PairPotential
+from asediff.fitting.statistics.samples import statistics_of
+from asediff.potentials.base import Potential
 from asediff.simulate import simulate
 from asediff.targets.target import StatePoint
 
@@ -67,7 +67,7 @@ def relative_noise(gradients: Tensor) -> float:
 
 
 def compare_gradients(
-    potential: PairPotential,
+    potential: Potential,
     state_points: Sequence[StatePoint],
     method: DiffSim,
     engine: TrajectoryEngine,
@@ -92,19 +92,24 @@ def compare_gradients(
         raise ValueError(f"repeats: {repeats} gives no noise; give at least 2")
     if not isinstance(method.gradient, Adjoint):
         raise ValueError("method: its gradient is no adjoint; give DiffSim(gradient=ReversibleAdjoint(), ...)")
-    parameters = [p for p in potential.parameters() if p.requires_grad]
+    parameters = trainable(potential)
     batch = Batch.of(state_points, method.replicas)
-    tdamp = 100 * method.timestep if method.tdamp is None else method.tdamp
-    integrator = NoseHooverChain(method.timestep, kT=batch.kT, tdamp=tdamp)
     dynamics, reweighted = [], []
     starts = [p.system for p in state_points]
     state = batch.system
     for k in range(repeats):
+        integrator = method.dynamics(batch.kT, seed + 1000 * k)
         with torch.no_grad():
             state = state.thermalized(kT=batch.kT, seed=seed + 1000 * k)
-            warm = simulate(state, potential, integrator, method.equilibration_steps)
+            warm = simulate(state, potential, integrator, method.equilibration_steps, kT=batch.kT)
         trajectory = simulate(
-            warm, potential, integrator, method.steps, save_every=method.save_every, adjoint=method.gradient
+            warm,
+            potential,
+            integrator,
+            method.steps,
+            save_every=method.save_every,
+            adjoint=method.gradient,
+            kT=batch.kT,
         )
         gradients = torch.autograd.grad(batch.loss(trajectory), parameters, allow_unused=True)
         dynamics.append(_flat(gradients, parameters))
@@ -112,7 +117,7 @@ def compare_gradients(
         statistics = []
         for s, point in enumerate(state_points):
             run = engine.run(potential, point, seed=seed + 1 + 1000 * k + s, start=starts[s])
-            statistics.append(FrameStatistics.of(run, potential, point))
+            statistics.append(statistics_of(run, potential, point))
             starts[s] = run.system
         reweighted.append(_flat(reweighted_gradient(potential, state_points, statistics)[1], parameters))
     return GradientComparison(torch.stack(dynamics), torch.stack(reweighted))

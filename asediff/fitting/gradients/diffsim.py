@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
-from asediff.dynamics.integrators import Integrator, NoseHooverChain
-from asediff.fitting.api import FitJob, Method
+from asediff.dynamics.integrators import Integrator, chosen_integrator
+from asediff.fitting.api import FitJob, Method, trainable
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.reweighting import ReweightedGradient
-from asediff.fitting.statistics.histograms import check_single_frames
+from asediff.fitting.statistics.frames import check_single_frames
 from asediff.observables import Observable
 from asediff.observables.pressure import virial
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
 from asediff.simulate import InstabilityError, simulate
 from asediff.system import System
 from asediff.targets.target import StatePoint
@@ -38,7 +38,7 @@ class DiffSim(Method):
     """
 
     kind: ClassVar[str] = "diffsim"
-    timestep: Annotated[float, Doc("length of a step", unit="time")]
+    timestep: Annotated[float, Doc("length of a step; may be left out beside an `integrator`", unit="time")] = None  # type: ignore[assignment]
     epochs: Annotated[int, Doc("number of updates")] = 500
     steps: Annotated[int, Doc("MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic")] = 120
     save_every: Annotated[int, Doc("steps between the frames that enter the loss")] = 5
@@ -68,11 +68,17 @@ class DiffSim(Method):
     ] = field(default_factory=BoltzmannPretraining)
     checkpoint_every: Annotated[int, Doc("epochs between checkpoints")] = 10
     integrator: Annotated[
-        Integrator | None, Doc("moves the atoms in place of that chain; made without a temperature")
+        Integrator | None,
+        Doc(
+            "moves the atoms in place of that chain, such as `Langevin(timestep, friction=...)`; made without a "
+            "temperature, which the state points say"
+        ),
     ] = None
+    reads_pairs = False
 
     def __post_init__(self) -> None:
-        for name in ("timestep", "epochs", "steps", "save_every", "replicas", "learning_rate", "clip"):
+        object.__setattr__(self, "timestep", self.dynamics(1.0, 0).timestep)
+        for name in ("epochs", "steps", "save_every", "replicas", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         if self.save_every > self.steps:
@@ -80,16 +86,17 @@ class DiffSim(Method):
         if not self.averaging >= 0:
             raise ValueError(f"averaging: {self.averaging} is negative; give 0 or more")
 
-    @property
-    def reads_pairs(self) -> bool:  # type: ignore[override]
-        """Only where the gradient is a reweighted one: an adjoint differentiates whatever moves the atoms."""
-        return not isinstance(self.gradient, Adjoint)
-
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> Potential:
         """See `Method.prepare`."""
         if isinstance(self.gradient, ReweightedGradient):
             check_single_frames(state_points)
-        return super().prepare(potential, state_points)
+        start = super().prepare(potential, state_points)
+        trainable(start)
+        return start
+
+    def dynamics(self, kT: float | Tensor, seed: int) -> Integrator:
+        """What moves the atoms at kT, a number or `(n_systems,)`; the seed is of its noise, if it has any."""
+        return chosen_integrator(self.integrator, self.timestep, self.tdamp).at(kT, seed=seed)
 
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
@@ -103,12 +110,8 @@ class _Descent:
         self.method, self.job = method, job
         self.potential = job.potential
         self.batch = Batch.of(job.state_points, method.replicas)
-        tdamp = 100 * method.timestep if method.tdamp is None else method.tdamp
-        chosen = NoseHooverChain(method.timestep, tdamp=tdamp) if method.integrator is None else method.integrator
-        self.integrator = chosen.at(self.batch.kT, seed=job.seed)
-        self.parameters = [p for p in self.potential.parameters() if p.requires_grad]
-        if not self.parameters:
-            raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
+        self.integrator = method.dynamics(self.batch.kT, job.seed)
+        self.parameters = trainable(self.potential)
         self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
         self.rate = method.learning_rate
         self.plateau = Plateau(method.patience, method.threshold)
@@ -144,11 +147,12 @@ class _Descent:
             with torch.no_grad():
                 for parameter, mean in zip(self.parameters, self.mean, strict=True):
                     parameter.copy_(mean)
-        table = self.potential.tabulation_error(float(self.batch.kT.min()))
-        job.notes.append(
-            f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
-            f"{table.n_knots} knots"
-        )
+        for part in self.potential.tabulated():
+            table = part.tabulation_error(job.coldest)
+            job.notes.append(
+                f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
+                f"{table.n_knots} knots"
+            )
         if self.epoch < method.epochs:
             return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
         return f"{method.epochs} epochs done"
@@ -157,11 +161,14 @@ class _Descent:
         method, job = self.method, self.job
         if method.pretraining is not None:
             job.notes.append(method.pretraining.start(self.potential, job.state_points))
-        self.potential.refine(float(self.batch.kT.min()))
-        system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
+        job.refine()
         with torch.no_grad():
-            self.state = simulate(system, self.potential, self.integrator, method.equilibration_steps)
+            system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
+            self.state = self._simulate(system, method.equilibration_steps)
         job.md_steps += method.equilibration_steps * self.batch.system.n_systems
+
+    def _simulate(self, start: System | Trajectory, steps: int, **options: Any) -> Trajectory:
+        return simulate(start, self.potential, self.integrator, steps, kT=self.batch.kT, **options)
 
     def _update(self) -> tuple[float, float]:
         """One epoch; leaves everything as it was when the run or its gradient is not finite."""
@@ -185,16 +192,9 @@ class _Descent:
 
     def _loss(self) -> tuple[Trajectory, Tensor]:
         method, gradient = self.method, self.method.gradient
-        through_dynamics = isinstance(gradient, Adjoint)
-        with torch.set_grad_enabled(through_dynamics):
-            trajectory = simulate(
-                self.state,
-                self.potential,
-                self.integrator,
-                method.steps,
-                save_every=method.save_every,
-                adjoint=gradient if isinstance(gradient, Adjoint) else None,
-            )
+        adjoint = gradient if isinstance(gradient, Adjoint) else None
+        with torch.set_grad_enabled(adjoint is not None):
+            trajectory = self._simulate(self.state, method.steps, save_every=method.save_every, adjoint=adjoint)
         if isinstance(gradient, Adjoint):
             loss = self.batch.loss(trajectory) + method.pressure_weight * self.batch.pressure_loss(
                 trajectory, self.potential
@@ -228,7 +228,7 @@ class _Descent:
         self.optimizer.load_state_dict(copy.deepcopy(good[1]))
         system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
         with torch.no_grad():
-            self.state = simulate(system, self.potential, self.integrator, self.method.steps)
+            self.state = self._simulate(self._at(system, int(good[2].steps[-1])), self.method.steps)
         self.job.notes.append(f"epoch {self.epoch + 1}: {error}; back to the last good state, rate {self.rate:.2g}")
 
     def _checkpoint(self) -> None:
@@ -243,24 +243,32 @@ class _Descent:
             velocities=self.state.system.velocities,
             thermostat=self.state.thermostat,
             step=int(self.state.steps[-1]),
+            integrator=type(self.integrator).__name__,
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
+        kind = type(self.integrator).__name__
+        if saved["integrator"] != kind:
+            raise ValueError(f"integrator: {kind} differs from {saved['integrator']} of the checkpoint; give the same")
         self.epoch, self.restores, self.rate = saved["epoch"], saved["restores"], saved["rate"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.restore(saved["plateau"])
         self.mean = saved["mean"]
         system = self.batch.system.replace(positions=saved["positions"], velocities=saved["velocities"])
+        self.state = self._at(system, saved["step"], saved["thermostat"])
+
+    def _at(self, system: System, step: int, thermostat: Tensor | None = None) -> Trajectory:
+        """A trajectory to go on from: noise depends on the number of the step, a thermostat on its own state."""
         blank = torch.zeros(1, system.n_systems, dtype=system.dtype)
-        self.state = Trajectory(
+        return Trajectory(
             system=system,
-            positions=saved["positions"][None],
-            velocities=saved["velocities"][None],
-            steps=torch.tensor([saved["step"]]),
-            timestep=self.method.timestep,
+            positions=system.positions[None],
+            velocities=system.velocities[None],
+            steps=torch.tensor([step]),
+            timestep=self.integrator.timestep,
             potential_energy=blank,
             pressure=blank,
-            thermostat=saved["thermostat"],
+            thermostat=thermostat,
         )
 
 
@@ -318,7 +326,7 @@ class Batch:
     def loss(self, trajectory: Trajectory) -> Tensor:
         """Σ over state points and targets of weight x loss, divided by the number of state points."""
         total = torch.zeros((), dtype=self.system.dtype)
-        for observable, users in self._observables().items():
+        for observable, users in self._observables():
             everyone = len({k for k, _ in users}) == len(self.state_points)
             values = observable(trajectory) if everyone else None
             for k, target in users:
@@ -331,7 +339,7 @@ class Batch:
                 total = total + scale * target.loss(own.mean(0), target.reference.to(own), target.observable)
         return total
 
-    def pressure_loss(self, trajectory: Trajectory, potential: PairPotential) -> Tensor:
+    def pressure_loss(self, trajectory: Trajectory, potential: Potential) -> Tensor:
         """Σ over state points with a pressure of weight x [(P - P*)/ρkT]², divided by the number of state points."""
         total = torch.zeros((), dtype=self.system.dtype)
         if all(point.pressure is None for point in self.state_points):
@@ -346,9 +354,11 @@ class Batch:
                 total = total + scale * ((own - point.pressure) / (point.density * float(point.kT))) ** 2
         return total
 
-    def _observables(self) -> dict[Observable, list[tuple[int, Any]]]:
-        users: dict[Observable, list[tuple[int, Any]]] = {}
+    def _observables(self) -> list[tuple[Observable, list[tuple[int, Any]]]]:
+        users: dict[Any, tuple[Observable, list[tuple[int, Any]]]] = {}
         for k, point in enumerate(self.state_points):
             for target in point.targets:
-                users.setdefault(target.observable, []).append((k, target))
-        return users
+                own = target.observable
+                key = own if isinstance(own, Hashable) else id(own)  # a dataclass that is not frozen has no hash
+                users.setdefault(key, (own, []))[1].append((k, target))
+        return list(users.values())

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 import torch
 
 from asediff.checks.described import Doc
-from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.target import StatePoint
 
 
@@ -19,7 +19,8 @@ class BoltzmannPretraining:
     """Least-squares fit of the radial functions to -kT ln g(r) of the targets, before any simulation.
 
     Points with g below `g_floor` are left out: there the prior decides. Each state point counts with its weight. Other
-    targets than RDFs say nothing about -kT ln g: without an RDF the fit starts from the potential as it is.
+    targets than g(r) say nothing about -kT ln g: without one, or for a potential that is more than its pair
+    functions, the fit starts from the potential as it is.
     """
 
     kind: ClassVar[str] = "boltzmann"
@@ -27,33 +28,32 @@ class BoltzmannPretraining:
     learning_rate: Annotated[float, Doc("of Adam, halved twice on the way")] = 2e-3
     g_floor: Annotated[float, Doc("smallest g(r) that counts")] = 0.02
 
-    def start(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> str:
+    def start(self, potential: Potential, state_points: Sequence[StatePoint]) -> str:
         """Train the potential in place where there is a g(r); returns a remark for the notes of the fit.
 
         Raises:
             ValueError: see `apply`.
         """
-        if not any(isinstance(target.observable, RDF) for point in state_points for target in point.targets):
+        if not potential.is_pairwise:
+            return f"{type(potential).__name__} is not pairwise: Boltzmann pre-training was left out"
+        if not any(point.distributions() for point in state_points):
             return "no target is a g(r): Boltzmann pre-training was left out, the fit started from the potential given"
         return f"Boltzmann pre-training ended {self.apply(potential, state_points):.3g} kT (rms) from -kT ln g"
 
-    def apply(self, potential: PairPotential, state_points: Sequence[StatePoint]) -> float:
+    def apply(self, potential: Potential, state_points: Sequence[StatePoint]) -> float:
         """Train the potential in place; returns the root-mean-square misfit in kT.
 
         Raises:
-            ValueError: no RDF target has a point above `g_floor` within the cutoff.
+            ValueError: no g(r) among the targets has a point above `g_floor` within the cutoff.
         """
-        terms = []
+        potential, terms = check_pairwise(potential, "BoltzmannPretraining"), []
         for point in state_points:
-            for target in point.targets:
-                observable = target.observable
-                if not isinstance(observable, RDF):
-                    continue
-                r, g = observable.centers, target.reference.to(torch.float64)
+            for _, target, rdf in point.distributions():
+                r, g = rdf.centers, target.reference.to(torch.float64)
                 use = (g > self.g_floor) & (r < potential.cutoff)
                 if bool(use.any()):
                     goal = -float(point.kT) * g[use].log()
-                    terms.append((r[use], goal, observable.pair, float(point.kT), float(point.weight)))
+                    terms.append((r[use], goal, rdf.pair, float(point.kT), float(point.weight)))
         if not terms:
             raise ValueError(
                 f"state_points: no g(r) above {self.g_floor} within the cutoff {potential.cutoff}; check the targets"

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from asediff.fitting.api import FitJob
 from asediff.fitting.gradients.reweighting import Expansion, LinearResponse, Objective, ReweightedMethod
-from asediff.fitting.statistics.averages import PairFunction, Statistics, ideal_counts, target_pair
+from asediff.fitting.statistics.averages import PairFunction, Statistics
 from asediff.fitting.statistics.histograms import count_pairs
-from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
-from asediff.targets.target import StatePoint
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import PairPotential, check_pairwise
+from asediff.targets.target import StatePoint, check_distributions
 from asediff.trajectory import Trajectory
 
 
@@ -47,6 +47,12 @@ class RelativeEntropy(ReweightedMethod):
                 "RelativeEntropy does not fit; give LinearResponse(prior_frames_per_row=0)"
             )
 
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> Potential:
+        """See `Method.prepare`."""
+        if self.frames is None:
+            check_distributions(state_points, "RelativeEntropy without frames")
+        return super().prepare(potential, state_points)
+
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
         if self.frames is not None and len(self.frames) != len(job.state_points):
@@ -57,10 +63,11 @@ class RelativeEntropy(ReweightedMethod):
             job.notes.append(
                 "RelativeEntropy does not fit the pressure; use GaussNewton, IMC or Reweighting to reach it"
             )
+        potential = check_pairwise(job.potential, "RelativeEntropy")
         energies = [
-            frames_energy(self.frames[k], job.potential, point, self.bins)
+            frames_energy(self.frames[k], potential, point, self.bins)
             if self.frames is not None
-            else target_energy(point, job.potential)
+            else target_energy(point, potential)
             for k, point in enumerate(job.state_points)
         ]
         share = sum(p.weight for p in job.state_points)
@@ -105,14 +112,10 @@ def frames_energy(
 def target_energy(point: StatePoint, potential: PairPotential) -> Callable[[PairFunction], Tensor]:
     """Mean energy of a system with the g(r) of the targets, as a function of u(r)."""
     places = []
-    for target in point.targets:
-        if isinstance(target.observable, RDF):
-            r = target.observable.centers
-            used = (target.reference > 0) & (r < potential.cutoff)
-            numbers = ideal_counts(target.observable, point.system) * target.reference
-            places.append((r[used], target_pair(target.observable), numbers[used]))
-    if not places:
-        raise ValueError(f"{point.name}: no RDF target; give one for every pair, or frames")
+    for _, target, rdf in point.distributions():
+        used = (target.reference > 0) & (rdf.centers < potential.cutoff)
+        numbers = rdf.ideal_counts(point.system) * target.reference
+        places.append((rdf.centers[used], rdf.pair_name, numbers[used]))
 
     def energy(u: PairFunction) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)

@@ -1,8 +1,9 @@
-"""Reweighting: many optimiser steps per MD run, for any radial function, by the covariance formula.
+"""Reweighting: many optimiser steps per MD run, for any potential, by the covariance formula.
 
-Frames of one run get the weights w_f ∝ exp(-β Σ_b n_b(f) [u_θ(r_b) - u_0(r_b)]); averages under them, and their
-gradients in θ, are exact for the frames at hand. A new run is made when the effective number of frames
-exp(-Σ w ln w) falls (doi:10.1038/s41467-021-27241-4; here with pair histograms in place of energies of frames).
+Frames of one run get the weights w_f ∝ exp(-β [U_θ(x_f) - U_0(x_f)]); averages under them, and their gradients in θ,
+are exact for the frames at hand. A new run is made when the effective number of frames exp(-Σ w ln w) falls
+(doi:10.1038/s41467-021-27241-4). For pair potentials U is Σ_b n_b u(r_b) of stored pair histograms, which costs
+nothing; for others it is the energy of each frame, evaluated at every step.
 """
 
 from __future__ import annotations
@@ -13,26 +14,28 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.engines import Engine
-from asediff.fitting.api import FitJob, Method
+from asediff.fitting.api import FitJob, Method, trainable
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.iterations import Iterations, run_lengths, worth_of_signal
-from asediff.fitting.statistics.averages import Averages, PairFunction, Statistics, potential_curve
-from asediff.fitting.statistics.histograms import FrameStatistics, check_single_frames
-from asediff.fitting.statistics.samples import Sample
+from asediff.fitting.statistics.averages import Averages, Statistics
+from asediff.fitting.statistics.frames import check_single_frames
+from asediff.fitting.statistics.samples import Sample, statistics_of
 from asediff.fitting.tables.hypernetted import ClosureChange, check_prior, closure_share, untargeted_pairs
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
 from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
 
-Objective = Callable[[Sequence[Averages], Sequence[PairFunction]], Tensor]
-"""What the inner steps minimise: a function of the reweighted averages and of u(r) at each state point, `()`."""
+View = Any
+"""The potential as the statistics of a state point take it (`Statistics.view`): u(r), or the potential itself."""
+Objective = Callable[[Sequence[Averages], Sequence[View]], Tensor]
+"""What the inner steps minimise: a function of the reweighted averages and of the potential's views, `()`."""
 
 MAX_HALVINGS = 4
 
@@ -43,14 +46,14 @@ class Expansion(ABC):
     linear: bool
 
     @abstractmethod
-    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
-        """Averages of a run's targets as a function of u(r); `u0` is that of the run."""
+    def averages(self, one: Sample, u0: View) -> Callable[[View], Averages]:
+        """Averages of a run's targets as a function of the potential; `u0` is that of the run."""
 
     def keeps(self, efficiency: float) -> bool:
         """Whether the frames still count; a new run is due when not."""
         return True
 
-    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[PairFunction]) -> Tensor:
+    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[View]) -> Tensor:
         """Added to the objective, `()`."""
         return torch.zeros((), dtype=torch.float64)
 
@@ -72,9 +75,10 @@ class ExactWeights(Expansion):
         if not 0 < self.min_efficiency < 1:
             raise ValueError(f"min_efficiency: {self.min_efficiency} is not a fraction; give 0 < min_efficiency < 1")
 
-    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
+    def averages(self, one: Sample, u0: View) -> Callable[[View], Averages]:
         """See `Expansion.averages`."""
-        return one.statistics.averages
+        statistics: Statistics = one.statistics
+        return statistics.averages
 
     def keeps(self, efficiency: float) -> bool:
         """See `Expansion.keeps`."""
@@ -83,11 +87,12 @@ class ExactWeights(Expansion):
 
 @dataclass(frozen=True)
 class LinearResponse(Expansion):
-    """First order in the change of u(r), by the same covariances: the steps of Gauss-Newton for any radial function.
+    """First order in the change of the potential, by the same covariances: the steps of Gauss-Newton for any potential.
 
     Args:
-        trust_radius: changes of u(r) beyond it are penalised, kT.
-        prior_frames_per_row: see `NewtonMethod`; it concerns RDF targets.
+        trust_radius: changes of u(r) beyond it are penalised, kT; of a potential that is not pairwise, changes of each
+            frame's energy about their mean, over the root of the number of atoms.
+        prior_frames_per_row: see `NewtonMethod`; it concerns RDF targets of pair potentials.
     """
 
     trust_radius: float = 0.5
@@ -99,15 +104,16 @@ class LinearResponse(Expansion):
             raise ValueError(f"trust_radius: {self.trust_radius} is not positive; give trust_radius > 0")
         check_prior(self.prior_frames_per_row)
 
-    def averages(self, one: Sample, u0: PairFunction) -> Callable[[PairFunction], Averages]:
+    def averages(self, one: Sample, u0: View) -> Callable[[View], Averages]:
         """See `Expansion.averages`."""
-        statistics = one.statistics
+        statistics: Statistics = one.statistics
         share, change = 0.0, None
-        if self.prior_frames_per_row > 0.0 and not untargeted_pairs(statistics.state_point):
+        closed = statistics.of_pairs and not untargeted_pairs(statistics.state_point)
+        if closed and self.prior_frames_per_row > 0.0:
             change = ClosureChange(statistics.state_point, one.measurement.values, u0)
             share = closure_share(one, self.prior_frames_per_row, change.n_rows)
 
-        def averages(u: PairFunction) -> Averages:
+        def averages(u: View) -> Averages:
             measured = statistics.averages(u, linear=True)
             if change is None:
                 return measured
@@ -119,7 +125,7 @@ class LinearResponse(Expansion):
 
         return averages
 
-    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[PairFunction]) -> Tensor:
+    def penalty(self, statistics: Sequence[Statistics], curves: Sequence[View]) -> Tensor:
         """Mean of (|βΔu|/radius - 1)² where it exceeds the radius."""
         excess = [
             (one.change(u).abs() / self.trust_radius - 1.0).clamp_min(0.0).square().mean()
@@ -168,20 +174,20 @@ class ReweightedMethod(Method, ABC):
         """Share of the change that the inner steps found which is made; `loss` is the objective before them."""
         return 1.0
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> Potential:
         """See `Method.prepare`."""
         check_single_frames(state_points)
-        return super().prepare(potential, state_points)
+        start = super().prepare(potential, state_points)
+        self.engine.check_potential(start)
+        trainable(start)
+        return start
 
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
-        parameters = [p for p in job.potential.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError("potential: it has no trainable parameter; give one with a learnable radial function")
+        parameters = trainable(job.potential)
         if self.pretraining is not None and not job.continues:
             job.notes.append(self.pretraining.start(job.potential, job.state_points))
-        coldest = min(float(p.kT) for p in job.state_points)
-        job.potential.refine(coldest)
+        job.refine()
         loop = Iterations(
             job,
             self.engine,
@@ -195,7 +201,7 @@ class ReweightedMethod(Method, ABC):
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001
             told = descend(self, job, samples, parameters)
             loop.steps.shorten(self.kept(job, samples, told["loss"]))
-            job.potential.refine(coldest)
+            job.refine()
             return told
 
         return loop.run(update)
@@ -205,10 +211,9 @@ def descend(
     method: ReweightedMethod, job: FitJob, samples: Sequence[Sample], parameters: Sequence[torch.nn.Parameter]
 ) -> dict[str, float]:
     """Adam steps on stored frames until they are used up; the potential ends inside the trust region."""
-    statistics = [s.statistics for s in samples]
-    curves = [potential_curve(job.potential, float(p.kT)) for p in job.state_points]
+    statistics: list[Statistics] = [s.statistics for s in samples]
     objective, expansion = method.objective(job, statistics), method.expansion
-    expanded = [expansion.averages(one, u) for one, u in zip(samples, curves, strict=True)]
+    expanded = [expansion.averages(one, one.statistics.view(job.potential)) for one in samples]
     rate = method.learning_rate
     optimizer = torch.optim.Adam(parameters, lr=rate)
     good = [p.detach().clone() for p in parameters]
@@ -216,6 +221,7 @@ def descend(
     first = last = efficiency = float("nan")
     steps = halvings = 0
     while True:
+        curves = [one.view(job.potential) for one in statistics]
         averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         now = min(float(a.efficiency) for a in averages)
         if expansion.keeps(now):
@@ -227,6 +233,7 @@ def descend(
             halvings += 1
             rate *= 0.5
             optimizer.load_state_dict(copy.deepcopy(state))
+            curves = [one.view(job.potential) for one in statistics]
             averages = [at(u) for at, u in zip(expanded, curves, strict=True)]
         if steps == method.inner_steps or halvings > MAX_HALVINGS:
             break
@@ -250,7 +257,7 @@ def _restore(parameters: Sequence[torch.nn.Parameter], values: Sequence[Tensor])
 
 @dataclass(frozen=True)
 class Reweighting(ReweightedMethod):
-    """Fit any radial functions to the targets with reweighted averages and their gradients.
+    """Fit any potential to the targets with reweighted averages and their gradients.
 
     Minimises Σ_s w_s Σ_t weight x loss(<A_t>), plus pressure_weight [(P - P*)/ρkT]² where a state point has a pressure.
     See `ReweightedMethod` for the other arguments.
@@ -262,6 +269,7 @@ class Reweighting(ReweightedMethod):
         bool, Doc("move the parameters only by the share of the loss that is no noise of the runs (at least 0.2)")
     ] = True
     cautious = True
+    reads_pairs = False
 
     def objective(self, job: FitJob, statistics: Sequence[Statistics]) -> Objective:
         """See `ReweightedMethod.objective`."""
@@ -295,18 +303,15 @@ def matching_loss(state_points: Sequence[StatePoint], averages: Sequence[Average
 
 
 def reweighted_gradient(
-    potential: PairPotential,
+    potential: Potential,
     state_points: Sequence[StatePoint],
     statistics: Sequence[Statistics],
     *,
     pressure_weight: float = 0.1,
 ) -> tuple[float, list[Tensor]]:
     """Loss and gradient in the trainable parameters, from the frames of a run with this very potential."""
-    parameters = [p for p in potential.parameters() if p.requires_grad]
-    averages = [
-        one.averages(potential_curve(potential, float(point.kT)))
-        for one, point in zip(statistics, state_points, strict=True)
-    ]
+    parameters = trainable(potential)
+    averages = [one.averages(one.view(potential)) for one in statistics]
     loss = matching_loss(state_points, averages, pressure_weight)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
@@ -325,7 +330,7 @@ class ReweightedGradient:
     def loss(
         self,
         trajectory: Trajectory,
-        potential: PairPotential,
+        potential: Potential,
         state_points: Sequence[StatePoint],
         replicas: int,
         pressure_weight: float,
@@ -341,9 +346,9 @@ class ReweightedGradient:
         """
         averages = []
         for k, point in enumerate(state_points):
-            parts = [
-                FrameStatistics.of(trajectory.select([k * replicas + j]), potential, point) for j in range(replicas)
+            parts: list[Any] = [
+                statistics_of(trajectory.select([k * replicas + j]), potential, point) for j in range(replicas)
             ]
-            joined = functools.reduce(FrameStatistics.joined, parts)
-            averages.append(joined.averages(potential_curve(potential, float(point.kT))))
+            joined = functools.reduce(lambda one, other: one.joined(other), parts)
+            averages.append(joined.averages(joined.view(potential)))
         return matching_loss(state_points, averages, pressure_weight)

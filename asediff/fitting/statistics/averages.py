@@ -5,28 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from asediff.checks.species import pair_name
-from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
-from asediff.system import System
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 from asediff.targets.target import StatePoint
 
 PairFunction = Callable[[Tensor, str], Tensor]
 """Values at distances r `(n,)` for a named pair: u(r) `(n,)`, or M basis functions `(n, M)`."""
 
 
-def target_pair(observable: RDF) -> str:
-    """Name of the potential that a g(r) belongs to: `all`, or such as `Ar-Kr`."""
-    return "all" if observable.pair is None else pair_name(*observable.pair)
-
-
-def potential_curve(potential: PairPotential, kT: float) -> PairFunction:
+def potential_curve(potential: Potential, kT: float) -> PairFunction:
     """u(r) of a potential as a `PairFunction`, differentiable in its parameters."""
-    return lambda r, pair: potential.function(r, pair, kT)
+    pairs = check_pairwise(potential, "a function of r")
+    return lambda r, pair: pairs.function(r, pair, kT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +52,20 @@ class Response:
 
 
 class Statistics(ABC):
-    """What a run at one state point says about potentials close to the one that it used."""
+    """What a run at one state point says about potentials close to the one that it used.
+
+    Those are handed in as `view` makes them: as pair functions where pairs are all there is, as potentials elsewhere.
+    """
 
     state_point: StatePoint
+    of_pairs: ClassVar[bool] = False
 
     @abstractmethod
-    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
+    def view(self, potential: Potential) -> Any:
+        """A potential, with its parameters as they are now, as the other methods take it; differentiable in them."""
+
+    @abstractmethod
+    def averages(self, u: Any, *, linear: bool = False) -> Averages:
         """Averages under another potential, differentiable in the parameters of u.
 
         Args:
@@ -73,23 +75,11 @@ class Statistics(ABC):
         """
 
     @abstractmethod
-    def change(self, u: PairFunction) -> Tensor:
-        """β [u(r) - u_0(r)] at the distances that the run visited, `(n,)`."""
+    def change(self, u: Any) -> Tensor:
+        """How far u is from the run's potential, kT, `(n,)`; of pairs β [u(r) - u_0(r)] at distances it visited."""
 
     @abstractmethod
-    def response(self, basis: PairFunction) -> Response:
-        """Derivatives of the averages at the potential of the run."""
-
-    @abstractmethod
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """Mean energy of u in the run's ensemble, `()`; differentiable in u."""
-
-    @abstractmethod
-    def covariance(self, basis: PairFunction) -> Tensor:
-        """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""
-
-    @abstractmethod
-    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
+    def log_partition(self, u: Any, *, linear: bool = False) -> Tensor:
         """ln of the configuration integral of u over that of the run's potential, `()`; linear: to second order."""
 
     @property
@@ -98,7 +88,19 @@ class Statistics(ABC):
         """Number of frames, divided by their statistical inefficiency."""
 
 
-def ideal_counts(observable: RDF, system: System) -> Tensor:
-    """Mean number of pairs in each bin where g(r) = 1, `(bins,)`."""
-    ones = torch.ones(1, observable.bins, dtype=torch.float64)
-    return 1.0 / observable.from_counts(ones, system)[0]
+class PairStatistics(Statistics):
+    """Statistics of pairs, which know the response to functions of r as well."""
+
+    of_pairs: ClassVar[bool] = True
+
+    def view(self, potential: Potential) -> PairFunction:
+        """See `Statistics.view`."""
+        return potential_curve(potential, float(self.state_point.kT))
+
+    @abstractmethod
+    def response(self, basis: PairFunction) -> Response:
+        """Derivatives of the averages at the potential of the run."""
+
+    @abstractmethod
+    def covariance(self, basis: PairFunction) -> Tensor:
+        """Covariance of the energies of M functions of r, `(M, M)`: the matrix of inverse Monte Carlo."""

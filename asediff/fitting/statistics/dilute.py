@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import Averages, PairFunction, Response, Statistics, ideal_counts, target_pair
-from asediff.observables import RDF
+from asediff.fitting.statistics.averages import Averages, PairFunction, PairStatistics, Response
 from asediff.targets.target import StatePoint
 
 
 @dataclass(frozen=True, eq=False)
-class DiluteStatistics(Statistics):
+class DiluteStatistics(PairStatistics):
     """Closed form at zero density: g = exp(-βu), dg_a/du_b = -β g_a δ_ab, every weight 1.
 
     Attributes:
@@ -31,13 +30,11 @@ class DiluteStatistics(Statistics):
 
     def _places(self) -> list[tuple[Tensor, str, Tensor, Tensor]]:
         """Bin centres, pair, g(r) and mean numbers of pairs of an ideal gas in the bins, per target."""
-        places = []
-        for target, g in zip(self.state_point.targets, self.g, strict=True):
-            observable = target.observable
-            assert isinstance(observable, RDF)
-            ideal = ideal_counts(observable, self.state_point.system)
-            places.append((observable.centers, target_pair(observable), g, ideal))
-        return places
+        point = self.state_point
+        return [
+            (rdf.centers, rdf.pair_name, self.g[t], rdf.ideal_counts(point.system))
+            for t, _, rdf in point.distributions()
+        ]
 
     def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
         """See `Statistics.averages`."""
@@ -62,13 +59,6 @@ class DiluteStatistics(Statistics):
         for r, name, g, _ in self._places():
             values.append(-self.beta * g[:, None] * basis(r, name))
         return Response(tuple(values), torch.zeros(values[0].shape[1], dtype=torch.float64))
-
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """See `Statistics.mean_energy`."""
-        total = torch.zeros((), dtype=torch.float64)
-        for r, name, g, ideal in self._places():
-            total = total + (ideal * g) @ u(r, name)
-        return total
 
     def covariance(self, basis: PairFunction) -> Tensor:
         """See `Statistics.covariance`; numbers of pairs are Poisson variables here."""

@@ -7,24 +7,24 @@ potential (weights w_f ∝ exp(-β ΔU_f)) and its derivative dA/du = -β (<A n>
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import Averages, PairFunction, Response, Statistics
+from asediff.fitting.statistics.averages import PairFunction, PairStatistics, Response, potential_curve
+from asediff.fitting.statistics.frames import WeightedFrames, frame_values
 from asediff.kernels.cpu.rdf import pair_histograms
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.truncation import value_and_slope
-from asediff.targets.target import StatePoint, block_average_error
+from asediff.targets.target import StatePoint
 from asediff.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
-class FrameStatistics(Statistics):
+class FrameStatistics(WeightedFrames, PairStatistics):
     """Statistics of a trajectory.
 
     Attributes:
@@ -49,7 +49,7 @@ class FrameStatistics(Statistics):
 
     @classmethod
     def of(
-        cls, trajectory: Trajectory, potential: PairPotential, state_point: StatePoint, *, bins: int = 400
+        cls, trajectory: Trajectory, potential: Potential, state_point: StatePoint, *, bins: int = 400
     ) -> FrameStatistics:
         """Histogram the frames of a run with `potential`, from 0 to its cutoff.
 
@@ -62,43 +62,27 @@ class FrameStatistics(Statistics):
         Raises:
             ValueError: fewer than two frames, or a target that no single frame has.
         """
-        check_pairwise(potential, "a histogram of pairs")
-        check_single_frames([state_point])
-        if len(trajectory) < 2:
-            raise ValueError(f"trajectory: {len(trajectory)} frames have no covariance; save at least 2")
+        potential = check_pairwise(potential, "a histogram of pairs")
         kT = float(state_point.kT)
         names = tuple(potential.pair_names())
         with torch.no_grad():
+            values, pressure = frame_values(trajectory, state_point)
             counts = count_pairs(trajectory, potential, bins)
             spacing = potential.cutoff / bins
             first = max(0, int(counts.sum((0, 1)).nonzero()[:1].sum()) - 1)
             r = spacing * (torch.arange(first, bins, dtype=torch.float64) + 0.5)
-            values = tuple(t.observable.per_frame(trajectory)[:, 0].to(torch.float64) for t in state_point.targets)
-            curves = [value_and_slope(lambda x, n=name: potential.function(x, n, kT), r) for name in names]  # type: ignore[misc]
-            volume = float(trajectory.system.get_volume()[0])
-            twice_kinetic = 2.0 * trajectory.kinetic_energy[:, 0]
-            expected = 3.0 * (trajectory.n_atoms - 1) * kT
-            pressure = trajectory.pressure[:, 0] + (expected - twice_kinetic) / (3.0 * volume)
+            u = potential_curve(potential, kT)
+            curves = [value_and_slope(lambda x, n=name: u(x, n), r) for name in names]  # type: ignore[misc]
         return cls(
             state_point=state_point,
             names=names,
             r=r,
             counts=counts[:, :, first:],
             values=values,
-            pressure=pressure.to(torch.float64),
+            pressure=pressure,
             energy=torch.stack([c[0].detach() for c in curves]),
             slope=torch.stack([c[1].detach() for c in curves]),
         )
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames."""
-        return len(self.counts)
-
-    @property
-    def beta(self) -> float:
-        """1/kT."""
-        return 1.0 / float(self.state_point.kT)
 
     @cached_property
     def _flat(self) -> Tensor:
@@ -137,29 +121,19 @@ class FrameStatistics(Statistics):
         """Energy of each frame under u, `(n_frames,)`."""
         return self._flat @ torch.cat([u(self.r, name) for name in self.names])
 
-    def averages(self, u: PairFunction, *, linear: bool = False) -> Averages:
-        """See `Statistics.averages`; the pressure is the reweighted virial with the change of r u'(r) added."""
-        exponents = self._exponents(u)
-        log_weights = torch.log_softmax(exponents, 0)
-        weights = (1.0 + exponents - exponents.mean()) / self.n_frames if linear else log_weights.exp()
-        pressure = weights @ self.pressure
-        if self.state_point.pressure is not None:
-            slopes = torch.cat([value_and_slope(lambda x, n=name: u(x, n), self.r)[1] for name in self.names])  # type: ignore[misc]
-            change = (slopes - self.slope.reshape(-1)) * self.r.repeat(len(self.names))
-            pressure = pressure - weights @ (self._flat @ change) / (3.0 * self._volume)
-        return Averages(
-            values=tuple(weights @ v for v in self.values),
-            pressure=pressure,
-            efficiency=torch.exp(-(log_weights.exp() * log_weights).sum()).detach() / self.n_frames,
-        )
+    def pressures(self, u: PairFunction) -> Tensor:
+        """See `WeightedFrames.pressures`; the virial of the run with the change of r u'(r) added."""
+        slopes = torch.cat([value_and_slope(lambda x, n=name: u(x, n), self.r)[1] for name in self.names])  # type: ignore[misc]
+        change = (slopes - self.slope.reshape(-1)) * self.r.repeat(len(self.names))
+        return self.pressure - self._flat @ change / (3.0 * self._volume)
 
     def change(self, u: PairFunction) -> Tensor:
         """See `Statistics.change`; where a pair is found in one frame of ten at least."""
         change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
         return self.beta * change[self._flat.mean(0) >= 0.1]
 
-    def _exponents(self, u: PairFunction) -> Tensor:
-        """-β ΔU of each frame, `(n_frames,)`."""
+    def exponents(self, u: PairFunction) -> Tensor:
+        """See `WeightedFrames.exponents`."""
         change = torch.cat([u(self.r, name) for name in self.names]) - self.energy.reshape(-1)
         return -self.beta * (self._flat @ change)
 
@@ -181,47 +155,11 @@ class FrameStatistics(Statistics):
         direct = -(self._flat.mean(0) @ torch.cat(virials)) / (3.0 * self._volume)
         return Response(values, scale * ((self.pressure - self.pressure.mean()) @ phi) + direct)
 
-    def mean_energy(self, u: PairFunction) -> Tensor:
-        """See `Statistics.mean_energy`."""
-        return self.energies(u).mean()
-
     def covariance(self, basis: PairFunction) -> Tensor:
         """See `Statistics.covariance`."""
         phi = self._projected(basis)
         phi = phi - phi.mean(0)
         return phi.T @ phi / self.n_frames
-
-    def log_partition(self, u: PairFunction, *, linear: bool = False) -> Tensor:
-        """See `Statistics.log_partition`; ln <exp(-β ΔU)> or its first two cumulants."""
-        exponents = self._exponents(u)
-        if linear:
-            return exponents.mean() + 0.5 * exponents.var(correction=0)
-        return torch.logsumexp(exponents, 0) - math.log(self.n_frames)
-
-    @property
-    def independent_frames(self) -> float:
-        """See `Statistics.independent_frames`; from the error bars of the first target."""
-        values = self.values[0]
-        naive = (values.var(0) / self.n_frames).sum()
-        blocked = (block_average_error(values) ** 2).sum()
-        ratio = float(blocked / naive) if float(naive) > 0 else 1.0
-        return max(1.0, self.n_frames / max(1.0, ratio))
-
-
-def check_single_frames(state_points: Sequence[StatePoint]) -> None:
-    """Refuse targets that are not averages over single frames, to which reweighting could give weights.
-
-    Raises:
-        ValueError: there is one.
-    """
-    for point in state_points:
-        for target in point.targets:
-            observable = target.observable
-            if not observable.of_single_frames:
-                raise ValueError(
-                    f"targets: {target.name} of {point.name} is a {type(observable).__name__}, which correlates "
-                    "frames, and reweighting needs observables of single frames; use DiffSim with an adjoint"
-                )
 
 
 def count_pairs(trajectory: Trajectory, potential: PairPotential, bins: int) -> Tensor:

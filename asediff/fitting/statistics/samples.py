@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from asediff.engines import DiluteEngine, Engine
-from asediff.fitting.statistics.averages import Statistics
 from asediff.fitting.statistics.dilute import DiluteStatistics
+from asediff.fitting.statistics.energies import EnergyStatistics
 from asediff.fitting.statistics.histograms import FrameStatistics
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
 from asediff.system import System
 from asediff.targets.measurement import Measurement
 from asediff.targets.target import StatePoint
+from asediff.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One run at one state point: what it measured, and what it says about nearby potentials."""
+    """One run at one state point: what it measured, and what it says about nearby potentials.
+
+    `statistics` are `PairStatistics` for pair potentials, which are all that the table methods are given, and other
+    `Statistics` for others.
+    """
 
     measurement: Measurement
-    statistics: Statistics
+    statistics: Any
 
     @property
     def final(self) -> System | None:
@@ -30,14 +36,14 @@ class Sample:
 
 def sample(
     engine: Engine,
-    potential: PairPotential,
+    potential: Potential,
     state_point: StatePoint,
     *,
     seed: int,
     start: System | None = None,
     bins: int = 400,
 ) -> Sample:
-    """Run an engine and keep the pair histograms of its frames.
+    """Run an engine and keep what its frames say.
 
     Raises:
         ValueError: the engine returns no frames and is not the dilute limit.
@@ -47,4 +53,16 @@ def sample(
         return Sample(measurement, DiluteStatistics(state_point, measurement.values))
     if measurement.trajectory is None:
         raise ValueError(f"engine: {type(engine).__name__} returns no frames, so there is nothing to reweight")
-    return Sample(measurement, FrameStatistics.of(measurement.trajectory, potential, state_point, bins=bins))
+    return Sample(measurement, statistics_of(measurement.trajectory, potential, state_point, bins=bins))
+
+
+def statistics_of(
+    trajectory: Trajectory, potential: Potential, state_point: StatePoint, *, bins: int = 400
+) -> FrameStatistics | EnergyStatistics:
+    """What frames say about nearby potentials: by their pair histograms where pairs are all there is, else by energies.
+
+    Arguments and errors are those of `FrameStatistics.of`.
+    """
+    if potential.is_pairwise:
+        return FrameStatistics.of(trajectory, potential, state_point, bins=bins)
+    return EnergyStatistics.of(trajectory, potential, state_point)

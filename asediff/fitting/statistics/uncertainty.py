@@ -24,7 +24,8 @@ from torch import Tensor
 from asediff.fitting.statistics.averages import PairFunction
 from asediff.fitting.statistics.histograms import FrameStatistics
 from asediff.fitting.statistics.samples import Sample
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import check_pairwise
 
 FloatArray = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ class UncertaintyBand:
 
 
 def uncertainty_band(
-    potential: PairPotential,
+    potential: Potential,
     samples: Sequence[Sample],
     *,
     rows: int = 100,
@@ -106,6 +107,7 @@ def uncertainty_band(
     Raises:
         ValueError: no sample with frames.
     """
+    potential = check_pairwise(potential, "an error band")
     statistics = [s.statistics for s in samples if isinstance(s.statistics, FrameStatistics)]
     if not statistics:
         raise ValueError("samples: none has frames, so there is no covariance; run TorchEngine or LammpsEngine")

@@ -13,10 +13,9 @@ from scipy.fft import dst
 from torch import Tensor
 
 from asediff.checks.species import pair_name
-from asediff.fitting.statistics.averages import PairFunction, target_pair
+from asediff.fitting.statistics.averages import PairFunction
 from asediff.fitting.statistics.samples import Sample
 from asediff.fitting.tables.tabulated import FloatArray
-from asediff.observables import RDF
 from asediff.targets.target import StatePoint
 
 PADDING = 3
@@ -40,10 +39,9 @@ def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> list[di
     """
     grids: dict[str, FloatArray] = {}
     measured: dict[str, FloatArray] = {}
-    for target, value in zip(point.targets, values, strict=True):
-        if isinstance(target.observable, RDF):
-            grids.setdefault(target_pair(target.observable), target.observable.centers.numpy())
-            measured.setdefault(target_pair(target.observable), value)
+    for t, _, rdf in point.distributions():
+        grids.setdefault(rdf.pair_name, rdf.centers.numpy())
+        measured.setdefault(rdf.pair_name, values[t])
     names, densities = _species(point)
     reach = max(float(r[-1]) for r in grids.values())
     step = max(min(_spacing(r) for r in grids.values()), reach * len(names) / MAX_UNKNOWNS)
@@ -58,15 +56,13 @@ def closure_response(point: StatePoint, values: Sequence[FloatArray]) -> list[di
         # the response of a bin to its own u, -g, is exact on any grid; what is interpolated is smooth
         response[i, :, i] += np.diag(g[i])
     kT = float(point.kT)
-    result: list[dict[str, FloatArray]] = []
-    for target, value in zip(point.targets, values, strict=True):
-        result.append({})
-        if isinstance(target.observable, RDF):
-            name, r = target_pair(target.observable), target.observable.centers.numpy()
-            rows = _interpolation(common, r) @ response[names.index(name)].reshape(n, -1)
-            blocks = rows.reshape(len(r), len(names), n)
-            result[-1] = {other: blocks[:, j] @ to_common[other] / kT for j, other in enumerate(names)}
-            result[-1][name] -= value[:, None] * _interpolation(grids[name], r) / kT
+    result: list[dict[str, FloatArray]] = [{} for _ in point.targets]
+    for t, _, rdf in point.distributions():
+        name, r = rdf.pair_name, rdf.centers.numpy()
+        rows = _interpolation(common, r) @ response[names.index(name)].reshape(n, -1)
+        blocks = rows.reshape(len(r), len(names), n)
+        result[t] = {other: blocks[:, j] @ to_common[other] / kT for j, other in enumerate(names)}
+        result[t][name] -= values[t][:, None] * _interpolation(grids[name], r) / kT
     return result
 
 
@@ -87,11 +83,11 @@ class ClosureChange:
         self.places: dict[str, Tensor] = {}
         before: dict[str, Tensor] = {}
         rows: dict[str, Tensor] = {}
-        for target, value in zip(point.targets, values, strict=True):
-            if isinstance(target.observable, RDF) and target_pair(target.observable) not in rows:
-                name = target_pair(target.observable)
-                rows[name] = value > 0
-                self.places[name] = target.observable.centers[rows[name]]
+        for t, _, rdf in point.distributions():
+            name = rdf.pair_name
+            if name not in rows:
+                rows[name] = values[t] > 0
+                self.places[name] = rdf.centers[rows[name]]
                 before[name] = u0(self.places[name], name).detach()
         self.before = torch.cat(list(before.values()))
         self.n_rows = int((self.before != 0.0).sum())
@@ -128,7 +124,7 @@ def check_prior(prior_frames_per_row: float) -> None:
 
 def untargeted_pairs(point: StatePoint) -> list[str]:
     """Pairs of species that a state point has, but no target for."""
-    found = {target_pair(t.observable) for t in point.targets if isinstance(t.observable, RDF)}
+    found = {rdf.pair_name for _, _, rdf in point.distributions()}
     return sorted(set(_species(point)[0]) - found)
 
 
@@ -137,7 +133,7 @@ def _species(point: StatePoint) -> tuple[list[str], FloatArray]:
 
     Where the target is an RDF over all atoms they count as one species.
     """
-    if any(isinstance(t.observable, RDF) and target_pair(t.observable) == "all" for t in point.targets):
+    if any(rdf.pair_name == "all" for _, _, rdf in point.distributions()):
         return ["all"], np.array([point.density])
     numbers, counts = np.unique(point.system.numbers.numpy(), return_counts=True)
     symbols = [chemical_symbols[n] for n in numbers]

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from asediff import votca
 from asediff.checks.described import Doc
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
@@ -28,136 +27,12 @@ from asediff.fitting.tables.tabulated import (
     set_table,
     table_potential,
 )
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential
+from asediff.tabular.operators import add, initial_potential, shift_nonbonded, smooth, update_ibi_pot
+from asediff.tabular.rows import Table
+from asediff.tabular.tasks import Conditions, Task, apply_tasks, is_on
 from asediff.targets.target import StatePoint
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What a task may need to know of the iteration.
-
-    Attributes:
-        iteration: number of updates before this one.
-        kT: energy.
-        density: of all atoms, 1/length³.
-        pressure: measured, energy/length³.
-        pressure_target: energy/length³, or None.
-        g: measured g(r) on the rows of the table.
-    """
-
-    iteration: int
-    kT: float
-    density: float
-    pressure: float
-    pressure_target: float | None
-    g: FloatArray
-
-
-class Task(ABC):
-    """A step that changes an update du(r) before it is added, in the order in which tasks are listed."""
-
-    @abstractmethod
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """The changed update."""
-
-
-@dataclass(frozen=True)
-class Scale(Task):
-    """Multiply the update by a factor: the step size."""
-
-    factor: float
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See `votca.scale`."""
-        return votca.scale(update, self.factor)
-
-
-@dataclass(frozen=True)
-class Smooth(Task):
-    """Passes of the (1/4, 1/2, 1/4) filter over the sampled rows."""
-
-    passes: int = 1
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See `votca.smooth`."""
-        return votca.smooth(update, self.passes)
-
-
-@dataclass(frozen=True)
-class SplineSmooth(Task):
-    """Replace the update by a least-squares cubic spline with knots every `step` (length)."""
-
-    step: float
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See `votca.splinesmooth`."""
-        return votca.splinesmooth(update, self.step)
-
-
-@dataclass(frozen=True)
-class Extrapolate(Task):
-    """Continue the update exponentially into the core, and as a constant to the right."""
-
-    points: int = 5
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See `votca.extrapolate`."""
-        left = votca.extrapolate(update, "exponential", "left", self.points)
-        return votca.extrapolate(left, "constant", "right", self.points)
-
-
-@dataclass(frozen=True)
-class SimplePressure(Task):
-    """Add A (1 - r/r_c) with A = -sign(ΔP) max_A kT min(1, scale |ΔP|); needs `StatePoint(pressure=...)`.
-
-    Args:
-        scale: inverse of the pressure difference at which A is largest, length³/energy.
-        max_A: largest |A|, in kT.
-        cycle: the correction is made in iterations where this repeating pattern holds 1.
-    """
-
-    scale: float
-    max_A: float = 0.1
-    cycle: tuple[int, ...] = (1,)
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See `votca.pressure_simple`."""
-        if not self.cycle[conditions.iteration % len(self.cycle)]:
-            return update
-        target = _wanted_pressure(conditions)
-        ramp = votca.pressure_simple(conditions.pressure, target, conditions.kT, update, self.scale, self.max_A)
-        return votca.add(update, ramp)
-
-
-@dataclass(frozen=True)
-class VirialPressure(Task):
-    """Add A (1 - r/r_c), A from the virial (H. Wang, C. Junghans, K. Kremer, doi:10.1140/epje/i2008-10413-5).
-
-    A = -3 r_c ΔP / (2π ρ² ∫ r³ g dr), limited to max_A kT, times `scale`. Like `votca.pressure_wjk`, in the units
-    of the potential and with g(r) read at its own distances.
-    """
-
-    scale: float = 1.0
-    max_A: float = 0.1
-    cycle: tuple[int, ...] = (1,)
-
-    def apply(self, update: votca.Table, conditions: Conditions) -> votca.Table:
-        """See the class."""
-        if not self.cycle[conditions.iteration % len(self.cycle)]:
-            return update
-        excess = conditions.pressure - _wanted_pressure(conditions)
-        r = update.x
-        integral = float(np.trapezoid(r**3 * conditions.g, r))
-        height = -3.0 * r[-1] * excess / (2.0 * np.pi * conditions.density**2 * integral)
-        limit = self.max_A * conditions.kT
-        ramp = votca.Table(r, self.scale * float(np.clip(height, -limit, limit)) * (1.0 - r / r[-1]))
-        return votca.add(update, ramp)
-
-
-def _wanted_pressure(conditions: Conditions) -> float:
-    if conditions.pressure_target is None:
-        raise ValueError("tasks: a pressure correction needs a target; give StatePoint(pressure=...)")
-    return conditions.pressure_target
 
 
 class UpdateRule(ABC):
@@ -168,7 +43,7 @@ class UpdateRule(ABC):
         """First table, zero at the last row."""
 
     @abstractmethod
-    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> votca.Table:
+    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> Table:
         """Update du from the measured g `(n_points, n_rows)`; sampled rows are flagged i."""
 
     @abstractmethod
@@ -188,16 +63,16 @@ class VotcaUpdate(UpdateRule):
     kind: ClassVar[str] = "votca"
 
     def start(self, pair: PairTargets) -> FloatArray:
-        """See `votca.initial_potential`."""
+        """See `operators.initial_potential`."""
         self._check(pair)
-        return votca.initial_potential(votca.Table(pair.r, pair.g[0]), float(pair.kT[0])).y
+        return initial_potential(Table(pair.r, pair.g[0]), float(pair.kT[0])).y
 
-    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> votca.Table:
-        """See `votca.update_ibi_pot`."""
+    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> Table:
+        """See `operators.update_ibi_pot`."""
         self._check(pair)
-        target, current = votca.Table(pair.r, pair.g[0]), votca.Table(pair.r, g[0])
-        update = votca.update_ibi_pot(target, current, votca.Table(pair.r, u), float(pair.kT[0]))
-        return votca.shift_nonbonded(update)
+        target, current = Table(pair.r, pair.g[0]), Table(pair.r, g[0])
+        update = update_ibi_pot(target, current, Table(pair.r, u), float(pair.kT[0]))
+        return shift_nonbonded(update)
 
     def finish(self, pair: PairTargets, u: FloatArray) -> FloatArray:
         """Unchanged."""
@@ -235,7 +110,7 @@ class SafeUpdate(UpdateRule):
         """Weighted mean of -kT ln g, with the core."""
         return boltzmann_start(pair, self.g_floor, self.core)
 
-    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> votca.Table:
+    def raw(self, pair: PairTargets, g: FloatArray, u: FloatArray) -> Table:
         """See the class."""
         measured, wanted = np.maximum(g, self.g_floor), np.maximum(pair.g, self.g_floor)
         change = (pair.weights[:, None] * pair.kT[:, None] * np.log(measured / wanted)).sum(0)
@@ -245,7 +120,7 @@ class SafeUpdate(UpdateRule):
             change *= 1.0 - pair.r / pair.cutoff
         first = first_sampled(pair.g, self.g_floor, pair.name)
         flags = np.where(np.arange(len(pair.r)) >= first, "i", "o")
-        return votca.smooth(votca.Table(pair.r, change, flags), self.smoothing)
+        return smooth(Table(pair.r, change, flags), self.smoothing)
 
     def finish(self, pair: PairTargets, u: FloatArray) -> FloatArray:
         """Continue the core from the first sampled row."""
@@ -278,14 +153,14 @@ class IBI(Method):
     cutoff: Annotated[float | None, Doc("of the potential; default the last bin centre", unit="length")] = None
     stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
         for name in self.do_potential or {}:
             if name not in {p.name for p in pairs}:
                 raise ValueError(f"do_potential: no pair {name}; choose from {', '.join(p.name for p in pairs)}")
-        for target in (t for point in state_points for t in point.targets):
-            if isinstance(self.update, VotcaUpdate) and getattr(target.observable, "width", 0) != 0:
+        for _, target, rdf in (found for point in state_points for found in point.distributions()):
+            if isinstance(self.update, VotcaUpdate) and rdf.grid.width != 0.0:
                 raise ValueError(
                     f"targets: {target.name} is smeared by a kernel, whose tails VOTCA's rule takes for samples; use "
                     "RDF(..., width=0)"
@@ -303,18 +178,14 @@ class IBI(Method):
             point, measurement = job.state_points[0], samples[0].measurement
             largest = 0.0
             for pair in pairs:
-                pattern = (self.do_potential or {}).get(pair.name, (1,))
-                if not pattern[iteration % len(pattern)]:
+                if not is_on((self.do_potential or {}).get(pair.name, (1,)), iteration):
                     continue
                 g, u = pair.of(values), get_table(job.potential, pair)
-                change = self.update.raw(pair, g, u)
                 conditions = Conditions(
                     iteration, float(point.kT), point.density, measurement.pressure, point.pressure, g[0]
                 )
-                for task in self.tasks:
-                    change = task.apply(change, conditions)
-                change = votca.shift_nonbonded(change)
-                updated = votca.add(votca.Table(pair.r, u), change).y
+                change = apply_tasks(self.tasks, self.update.raw(pair, g, u), conditions)
+                updated = add(Table(pair.r, u), change).y
                 set_table(job.potential, pair, self.update.finish(pair, updated))
                 largest = max(largest, float(np.abs(change.y[change.flag == "i"] / pair.kT.max()).max()))
             return {"largest_change": largest}

@@ -27,7 +27,7 @@ from asediff.checks.described import Doc
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob, Method
 from asediff.fitting.iterations import Iterations, comparison, run_lengths, worth_of_signal
-from asediff.fitting.statistics.averages import PairFunction, ideal_counts
+from asediff.fitting.statistics.averages import PairFunction
 from asediff.fitting.statistics.samples import Sample
 from asediff.fitting.tables.hypernetted import check_prior, closure_response, closure_share, untargeted_pairs
 from asediff.fitting.tables.regularization import Regularization, Smoothness
@@ -46,7 +46,7 @@ from asediff.fitting.tables.tabulated import (
     table_basis,
     table_potential,
 )
-from asediff.observables import RDF
+from asediff.potentials.base import Potential
 from asediff.potentials.pair import PairPotential
 from asediff.targets.target import StatePoint
 
@@ -162,7 +162,7 @@ class NewtonMethod(Method):
             return measured
         return [share * c + (1.0 - share) * m for c, m in zip(closure, measured, strict=True)]
 
-    def prepare(self, potential: PairPotential | None, state_points: Sequence[StatePoint]) -> PairPotential:
+    def prepare(self, potential: Potential | None, state_points: Sequence[StatePoint]) -> PairPotential:
         """See `Method.prepare`."""
         pairs = pair_targets(state_points, self.cutoff if potential is None else potential.cutoff)
         for point in state_points:
@@ -234,7 +234,7 @@ class NewtonMethod(Method):
             change = change + solved[:, 1:] @ np.linalg.lstsq(directions @ solved[:, 1:], missing, rcond=1e-10)[0]
         return np.asarray(change)
 
-    def _add(self, potential: PairPotential, pair: PairTargets, rows: NDArray[np.int64], change: FloatArray) -> None:
+    def _add(self, potential: Potential, pair: PairTargets, rows: NDArray[np.int64], change: FloatArray) -> None:
         u = get_table(potential, pair)
         u[rows] += change
         u[: rows[0]] += change[0]
@@ -276,11 +276,10 @@ class IMC(NewtonMethod):
             if share < 1.0:
                 inner += (1.0 - share) * beta**2 * one.statistics.covariance(problem.basis).numpy()
             jacobians = self.jacobians(problem, s) if self.beyond_cutoff else []
+            known = {t: (target, rdf.ideal_counts(point.system).numpy()) for t, target, rdf in point.distributions()}
             for pair, rows, block in zip(problem.pairs, problem.free, problem.blocks, strict=True):
                 for t in (t for p, t in zip(pair.points, pair.targets, strict=True) if p == s):
-                    target = point.targets[t]
-                    assert isinstance(target.observable, RDF)
-                    ideal = ideal_counts(target.observable, point.system).numpy()
+                    target, ideal = known[t]
                     difference = (one.measurement.values[t] - target.reference).numpy()
                     right[block] += weight * beta * (ideal * difference)[rows]
                     if share > 0.0:

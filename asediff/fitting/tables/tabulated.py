@@ -12,13 +12,14 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asediff.fitting.statistics.averages import PairFunction, target_pair
+from asediff.fitting.statistics.averages import PairFunction
 from asediff.observables import RDF
-from asediff.potentials.pair import PairPotential
+from asediff.potentials.base import Potential
+from asediff.potentials.pair import PairPotential, check_pairwise
 from asediff.potentials.radial import TabulatedRadial
 from asediff.potentials.splines import clamped_spline
 from asediff.potentials.truncation import Shifted
-from asediff.targets.target import StatePoint, Target
+from asediff.targets.target import StatePoint, Target, check_distributions
 
 FloatArray = NDArray[np.float64]
 HIGHEST = 1e12
@@ -74,17 +75,14 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
         ValueError: a target is no g(r), grids of one pair differ between state points, a pair has no target, or too few
             bins lie within the cutoff.
     """
+    check_distributions(state_points, "a method that fits tables")
     found: dict[str, list[tuple[int, int, Target]]] = {}
+    limits: list[float] = []
     for s, point in enumerate(state_points):
-        for t, target in enumerate(point.targets):
-            if not isinstance(target.observable, RDF):
-                raise ValueError(
-                    f"targets: {point.name} has a target {type(target.observable).__name__}; this method fits RDF "
-                    "targets only (give a pressure as StatePoint(pressure=...)), or use Reweighting or DiffSim"
-                )
-            found.setdefault(target_pair(target.observable), []).append((s, t, target))
+        for t, target, rdf in point.distributions():
+            found.setdefault(rdf.pair_name, []).append((s, t, target))
+            limits.append(_last_row(rdf, cutoff))
     _check_pairs(found, state_points)
-    limits = [_last_row(target.observable, cutoff) for rows in found.values() for _, _, target in rows]
     if max(limits) - min(limits) > 1e-9 * max(limits):
         raise ValueError(
             f"targets: their last bins within the cutoff lie at {min(limits):.6g} and {max(limits):.6g}; give all "
@@ -117,8 +115,7 @@ def pair_targets(state_points: Sequence[StatePoint], cutoff: float | None = None
     return result
 
 
-def _last_row(observable: object, cutoff: float | None) -> float:
-    assert isinstance(observable, RDF)
+def _last_row(observable: RDF, cutoff: float | None) -> float:
     centers = observable.centers
     if cutoff is None:
         return float(centers[-1])
@@ -222,9 +219,9 @@ def clipped(pair: PairTargets, u: FloatArray) -> FloatArray:
     return np.clip(np.nan_to_num(u, posinf=limit, neginf=-limit), -limit, limit)
 
 
-def given_tables(potential: PairPotential, pairs: Sequence[PairTargets]) -> list[FloatArray] | None:
+def given_tables(potential: Potential, pairs: Sequence[PairTargets]) -> list[FloatArray] | None:
     """The tables of a potential that is tabulated already, on the rows of the targets; None for other potentials."""
-    tables = []
+    potential, tables = check_pairwise(potential, "a table"), []
     for pair in pairs:
         radial = potential.radial(None if pair.name == "all" else pair.name)
         if not isinstance(radial, TabulatedRadial):
@@ -235,19 +232,19 @@ def given_tables(potential: PairPotential, pairs: Sequence[PairTargets]) -> list
     return tables
 
 
-def get_table(potential: PairPotential, pair: PairTargets) -> FloatArray:
+def get_table(potential: Potential, pair: PairTargets) -> FloatArray:
     """Current knot values of a pair, `(n_rows,)`."""
     return np.array(_radial(potential, pair).values.detach().numpy(), dtype=np.float64)
 
 
-def set_table(potential: PairPotential, pair: PairTargets, u: FloatArray) -> None:
+def set_table(potential: Potential, pair: PairTargets, u: FloatArray) -> None:
     """Replace the knot values of a pair; the last row becomes zero."""
     with torch.no_grad():
         _radial(potential, pair).values.copy_(torch.from_numpy(clipped(pair, u - u[-1])))
 
 
-def _radial(potential: PairPotential, pair: PairTargets) -> TabulatedRadial:
-    radial = potential.radial(None if pair.name == "all" else pair.name)
+def _radial(potential: Potential, pair: PairTargets) -> TabulatedRadial:
+    radial = check_pairwise(potential, "a table").radial(None if pair.name == "all" else pair.name)
     assert isinstance(radial, TabulatedRadial)
     return radial
 

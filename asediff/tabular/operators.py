@@ -8,13 +8,14 @@ doi:10.1021/ct900369w for VOTCA.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PPoly
 
-from asediff.votca.splines import Piecewise, fit_cubic, fit_knots, interpolant
-from asediff.votca.tables import (
+from asediff.tabular.interpolants import fit_cubic, fit_knots, interpolant
+from asediff.tabular.rows import (
     FlagArray,
     FloatArray,
     Grid,
@@ -58,11 +59,11 @@ def resample(
     """
     points = as_grid(grid)
     curve = _curve(table, kind, fit_grid)
-    result = Table(points, curve.value(points), _carried_flags(table, points))
+    result = Table(points, curve(points), _carried_flags(table, points))
     return result if digits is None else result.rounded(digits)
 
 
-def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None = None) -> Piecewise:
+def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None = None) -> PPoly:
     with np.errstate(invalid="ignore", over="ignore"):
         if fit_grid is None:
             return interpolant(table.x, table.y, kind)
@@ -73,15 +74,9 @@ def _curve(table: Table, kind: str, fit_grid: tuple[float, float, float] | None 
 
 def _carried_flags(table: Table, points: FloatArray) -> FlagArray:
     """Flag of the first input row at or right of each point (to 1e-12); ``o`` outside the input's range."""
-    flags = np.full(len(points), "o", dtype="<U1")
-    row = 0
-    for k in range(int(np.count_nonzero(points < table.x[0])), len(points)):
-        while row < len(table) and table.x[row] < points[k] and abs(table.x[row] - points[k]) >= 1e-12:
-            row += 1
-        if row == len(table):
-            break
-        flags[k] = table.flag[row]
-    return flags
+    row = np.searchsorted(table.x, points - 1e-12, side="right")
+    known = (points >= table.x[0]) & (row < len(table))
+    return np.where(known, table.flag[np.minimum(row, len(table) - 1)], "o")
 
 
 def resample_target(target: Table, grid: Grid | Table | None = None) -> Table:
@@ -191,14 +186,14 @@ def update_ibi_pot(target: Table, current: Table, potential: Table, kT: float) -
     raw[both] = np.log(current.y[both] / target.y[both]) * kT
     flag = np.where(both & usable, "i", "o")
     peak = int(np.nanargmax(current.y))
-    update = np.zeros(len(target))
-    for rows in (range(peak, len(target)), range(peak - 1, -1, -1)):
-        value = 0.0
-        for k in rows:
-            if flag[k] == "i":
-                value = raw[k]
-            update[k] = value
-    return Table(target.x, update, flag)
+    inner = _last_of(raw[:peak][::-1], flag[:peak][::-1])[::-1]
+    return Table(target.x, np.concatenate([inner, _last_of(raw[peak:], flag[peak:])]), flag)
+
+
+def _last_of(values: FloatArray, flag: FlagArray) -> FloatArray:
+    """The last value flagged ``i`` up to each row; zero before the first."""
+    last = np.maximum.accumulate(np.where(flag == "i", np.arange(len(values)), -1))
+    return np.where(last < 0, 0.0, values[last])
 
 
 def shift_nonbonded(table: Table) -> Table:
@@ -212,10 +207,15 @@ def shift_bonded(table: Table) -> Table:
     Raises:
         VotcaError: no row is flagged ``i``.
     """
-    valid = table.y[table.flag == "i"]
-    if not len(valid):
-        raise VotcaError("shift: no row is flagged i; flag the rows that hold valid values")
-    return table.replace(y=table.y - valid.min())
+    return table.replace(y=table.y - table.y[_valid(table, "shift")].min())
+
+
+def _valid(table: Table, task: str) -> NDArray[np.bool_]:
+    """Which rows are flagged ``i``; a task that needs one is refused without."""
+    valid = table.flag == "i"
+    if not valid.any():
+        raise VotcaError(f"{task}: no row is flagged i; flag the rows that hold valid values")
+    return valid
 
 
 def smooth(table: Table, iterations: int = 1) -> Table:
@@ -253,9 +253,7 @@ def splinesmooth(
     Raises:
         VotcaError: no row is flagged ``i``, or the rows do not determine the spline.
     """
-    valid = table.flag == "i"
-    if not valid.any():
-        raise VotcaError("splinesmooth: no row is flagged i; flag the rows that hold valid values")
+    valid = _valid(table, "splinesmooth")
     inner = Table(table.x[valid], table.y[valid], table.flag[valid])
     knots = (float(inner.x[0]), float(step), float(inner.x[-1]))
     return resample(inner, as_grid(grid, table), "cubic", fit_grid=knots, digits=digits)
@@ -313,25 +311,26 @@ def extrapolate(
         )
     if region not in ("left", "right", "leftright"):
         raise VotcaError(f"extrapolate: region '{region}' is unknown; use left, right or leftright")
-    valid = np.flatnonzero(table.flag == "i")
-    if not len(valid):
-        raise VotcaError("extrapolate: no row is flagged i; flag the rows that hold valid values")
+    valid = np.flatnonzero(_valid(table, "extrapolate"))
     y, flag = table.y.copy(), table.flag.copy()
     first, last = int(valid[0]), int(valid[-1])
-    if region != "right":
-        _fill(table.x, y, range(first - 1, -1, -1), first, first + points, function, curvature)
-        if update_flags:
-            flag[:first] = "i"
-    if region != "left":
-        _fill(table.x, y, range(last + 1, len(table)), last, last - points, function, curvature)
-        if update_flags:
-            flag[last + 1 :] = "i"
+    for wanted, rows, origin, other in (
+        ("left", slice(0, first), first, first + points),
+        ("right", slice(last + 1, None), last, last - points),
+    ):
+        if wanted in region:
+            y[rows] = _continuation(table.x, table.y, rows, origin, other, function, curvature)
+            if update_flags:
+                flag[rows] = "i"
     return table.replace(y=y, flag=flag)
 
 
-def _fill(x: FloatArray, y: FloatArray, rows: range, origin: int, other: int, function: str, curvature: float) -> None:
-    if not len(rows):
-        return
+def _continuation(
+    x: FloatArray, y: FloatArray, rows: slice, origin: int, other: int, function: str, curvature: float
+) -> FloatArray:
+    """Values in `rows` that continue the curve from row `origin` with the secant to row `other`."""
+    if not len(x[rows]):
+        return x[rows]
     slope = 0.0
     if function != "constant":
         if not 0 <= other < len(x) or other == origin:
@@ -346,24 +345,18 @@ def _fill(x: FloatArray, y: FloatArray, rows: range, origin: int, other: int, fu
             f"extrapolate: '{function}' is undefined at x = {x0:.10g} (y = {y0:g}, slope = {slope:g}); "
             "use constant, linear or quadratic"
         )
-    for k in rows:
-        y[k] = _continuation(function, x0, y0, slope, curvature, float(x[k]))
-
-
-def _continuation(function: str, x0: float, y0: float, slope: float, curvature: float, x: float) -> float:
-    if function == "constant":
-        return y0
+    x = x[rows]
     if function == "linear":
         return slope * (x - x0) + y0
     if function == "quadratic":
         return curvature * (x + 0.5 * slope / curvature - x0) ** 2 + (y0 - 0.25 * slope * slope / curvature)
     if function == "sasha":
         return slope**2 / (4 * y0) * (x - (x0 - 2 * y0 / slope)) ** 2
-    try:
-        return y0 * math.exp(-slope * x0 / y0) * math.exp(slope / y0 * x)
-    except OverflowError:  # one of the factors: a steep slope far from x = 0
-        exponent = slope / y0 * (x - x0)
-        return y0 * math.exp(exponent) if exponent < 709 else math.copysign(math.inf, y0)
+    if function == "exponential":
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = y0 * np.exp(-slope * x0 / y0) * np.exp(slope / y0 * x)  # VOTCA's digits
+            return np.where(np.isfinite(values), values, y0 * np.exp(slope / y0 * (x - x0)))
+    return np.full(len(x), y0)
 
 
 def extrapolate_potential(
