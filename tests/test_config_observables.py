@@ -195,7 +195,7 @@ class TestWhatIsFound:
 
     def test_a_correlation_cannot_be_reweighted(self, folder):
         data = lj(of("vacf", "v.txt"), potential=PLAIN, method={"kind": "reweighting"})
-        with pytest.raises(ConfigError, match=r"method: targets: .* is no function of one configuration"):
+        with pytest.raises(ConfigError, match=r"method: targets: .* needs observables of single frames"):
             plan(resolve(parse(data), folder), folder)
 
     def test_plain_bins_go_with_the_relative_entropy(self, folder):
@@ -280,6 +280,21 @@ class TestOwnPotentials:
         assert parse(read_yaml(folder / "again.yaml")) == resolved
         assert (folder / "result" / "inputs" / "springs.py").is_file()
 
+    def test_go_through_a_fit_its_resumption_and_validation(self, folder, springs, monkeypatch, capsys):
+        data = lj(G, potential=springs, validation={"kind": "torch", "equilibration_steps": 5, "steps": 40})
+        data["validation"]["save_every"] = 4
+        data["method"] = {"epochs": 2, "steps": 10, "equilibration_steps": 5, "integrator": {"kind": "langevin"}}
+        monkeypatch.chdir(folder)
+        Path("fit.yaml").write_text(to_yaml(parse(data)))
+        assert main(["fit", "fit.yaml", "--quiet", "-o", "result"]) == 0, capsys.readouterr().err
+        Path("springs.py").unlink()
+        assert main(["fit", "--resume", "--quiet", "-o", "result"]) == 0, capsys.readouterr().err
+        validated = ["validate", "result/potential.pt", "result/config.yaml", "--engine", "torch"]
+        assert main(validated) == 0, capsys.readouterr().err
+        (folder / "springs.py").write_text(POTENTIAL)
+        again = lj(G, potential=springs | {"file": "result/potential.pt"}, validation={"kind": "torch"})
+        assert float(plan(resolve(parse(again), folder), folder).potential.stiffness.detach()) != 3.0
+
     def test_have_no_files_for_lammps(self, folder, springs):
         with pytest.raises(ConfigError, match=r"validation.kind: potential: Springs is not pairwise.*or choose torch"):
             plan(resolve(parse(lj(G, potential=springs)), folder), folder)
@@ -288,7 +303,7 @@ class TestOwnPotentials:
         ("changes", "message"),
         [
             ({"cutoff": 2.0}, "potential: kind: a potential of your own brings its own cutoff; leave them out"),
-            ({"file": "lj.pt"}, "potential: file: a saved potential brings its own arguments, kind; leave them out"),
+            ({"file": "lj.pt", "core": 0.3}, "potential: file: a saved potential brings its own core; leave them out"),
             ({"kind": None}, "potential: arguments: of no class; give the kind"),
             ({"kind": "springs"}, "potential.kind: 'springs' is not accepted; write my_module:MyClass"),
             ({"kind": "springs:torch"}, "potential: kind: torch of .*springs.py is no Potential"),

@@ -75,13 +75,15 @@ class Parts:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded({"key": self.key, **content}))
 
-    def fit(self, method: Method, state_points: Sequence[StatePoint], seed: int) -> FitResult | None:
-        """The finished fit, if there is one."""
+    def fit(
+        self, method: Method, state_points: Sequence[StatePoint], seed: int, start: Potential | None
+    ) -> FitResult | None:
+        """The finished fit, if there is one; `start` is what it began with."""
         found = self._find("fit")
         if found is None:
             return None
         values = {name: found[name] for name in ("history", "notes", "md_steps", "wall_seconds", "stopped")}
-        potential = build_potential(found["potential"])
+        potential = build_potential(found["potential"], into=start)
         return FitResult(potential, state_points, method, measurements=[], validation_seconds=0.0, seed=seed, **values)
 
     def put_fit(self, stage: Path, result: FitResult) -> None:

@@ -156,7 +156,7 @@ def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool) -
     config = drawn.config
     settings = config.model_dump(exclude={"validation", "export"})
     parts = Parts(folder, digest(settings, drawn.state_points))
-    kept = parts.fit(drawn.method, drawn.plain_points, config.seed) if resume else None
+    kept = parts.fit(drawn.method, drawn.plain_points, config.seed, drawn.potential) if resume else None
     if kept is not None:
         return kept
     result = fit_in(

@@ -101,10 +101,7 @@ class CheckpointAdjoint(Adjoint):
     kind: ClassVar[str] = "checkpoint"
     every: Annotated[
         int | None,
-        Doc(
-            "steps between snapshots; 1 keeps every state (fastest, most memory). Default: 1 for runs of up "
-            "to 128 steps that fit into 256 MB, ceil(sqrt(n_steps)) for others"
-        ),
+        Doc("steps between snapshots; None: 1 for up to 128 steps that fit into 256 MB, sqrt(n_steps) for more"),
     ] = None
 
     def __post_init__(self) -> None:

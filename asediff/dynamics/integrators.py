@@ -87,11 +87,7 @@ class Thermostatted(Integrator):
 
     kT: Annotated[
         float | Tensor | None,
-        Doc(
-            "a number or `(n_systems,)`. Exactly one of `kT` and `temperature_K` is given, or neither when "
-            "the state points of a fit say it",
-            unit="energy",
-        ),
+        Doc("a number or `(n_systems,)`; give this or temperature_K, or neither in a fit", unit="energy"),
     ] = None
     temperature_K: Annotated[float | Tensor | None, Doc("kelvin, for systems in ASE's units")] = None
 
@@ -176,11 +172,7 @@ class Langevin(Thermostatted):
     kind: ClassVar[str] = "langevin"
     friction: Annotated[float, Doc("rate at which velocities are forgotten", unit="1/time")] = 1.0
     seed: Annotated[
-        int,
-        Doc(
-            "of the noise, 0 <= seed < 2^62; system k of a batch uses seed + k, so that a batch equals its "
-            "members. Independent runs of batches need seeds farther apart than the number of systems"
-        ),
+        int, Doc("of the noise, below 2^62; system k uses seed + k: batches need seeds farther apart than that")
     ] = 0
 
     def __post_init__(self) -> None:

@@ -67,8 +67,7 @@ class RDF(Observable):
     width: Annotated[
         float | None,
         Doc(
-            "standard deviation w of the kernel; the bin width if None. With 0, each pair counts in its own "
-            "bin: the ordinary histogram, whose gradient is zero",
+            "standard deviation w of the kernel; None: the bin width; 0: a plain histogram, without gradient",
             unit="length",
         ),
     ] = None

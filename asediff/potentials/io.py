@@ -6,6 +6,7 @@ trained values, which are loaded into an object that the reader has made.
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -119,12 +120,18 @@ def _name(potential: Potential) -> str:
     return f"{type(potential).__module__}.{type(potential).__qualname__}"
 
 
-def build_potential(description: dict[str, Any]) -> Potential:
+def build_potential(description: dict[str, Any], into: Potential | None = None) -> Potential:
     """The potential that `describe_potential` described.
 
+    Args:
+        description: of the potential.
+        into: a copy of it takes the values of one that is not made of asediff's own parts.
+
     Raises:
-        ValueError: it does not describe one, or one that is not made of asediff's own parts.
+        ValueError: it does not describe one, or one that is not made of asediff's own parts without `into`.
     """
+    if into is not None and VALUES_OF in description:
+        return _filled(copy.deepcopy(into), description)
     try:
         return _built(description)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:

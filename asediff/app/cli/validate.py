@@ -54,7 +54,8 @@ def handle(options: argparse.Namespace) -> int:
     from asediff.app.config.sections import ENGINE
 
     data = override(read_yaml(path), options.assignments)
-    data["potential"] = {"file": str(potential_file.resolve())}
+    own = {key: value for key, value in (data.get("potential") or {}).items() if key in ("kind", "arguments")}
+    data["potential"] = {"file": str(potential_file.resolve()), **own}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
     if options.engine == "torch":
         kept = ENGINE.first.model_fields

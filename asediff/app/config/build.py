@@ -100,12 +100,14 @@ def plan(config: Config, base: Path) -> Plan:
 def build_potential(config: Config, base: Path) -> Potential:
     """The potential to start from."""
     settings = config.potential
+    if settings.kind is not None:
+        with at("potential"):
+            made: Potential = make_own(settings.kind, settings.arguments, base, Potential)
+        with at("potential.file"):
+            return made if settings.file is None else load_potential(base / settings.file, into=made)
     if settings.file is not None:
         with at("potential.file"):
             return load_potential(base / settings.file)
-    if settings.kind is not None:
-        with at("potential"):
-            return make_own(settings.kind, settings.arguments, base, Potential)
     assert settings.cutoff is not None
     names = pairs_of(config, base)
     radials: dict[str, Radial] = {}

@@ -148,7 +148,7 @@ class PairSettings(Settings):
 class PotentialSettings(Settings):
     """u(r) = prior + radial function, cut off; see `asediff.potentials.PairPotential`."""
 
-    file: str | None = Field(None, description="saved potential to start from, instead of everything below")
+    file: str | None = Field(None, description="saved potential to start from, instead of what follows")
     kind: OwnKind | None = Field(None, description="one of your own, my_module:MyPotential, instead of what follows")
     arguments: dict[str, Any] = Field(default_factory=dict, description="of a potential of your own, by name")
     cutoff: Positive | None = Field(None, description="length; 2.7 first-peak distances when left out")
@@ -164,10 +164,11 @@ class PotentialSettings(Settings):
     @model_validator(mode="after")
     def _choices(self) -> PotentialSettings:
         others = {name for name in self.model_fields_set if getattr(self, name) not in (None, {})}
-        for name, what in (("file", "saved potential"), ("kind", "potential of your own")):
-            beside = ", ".join(sorted(others - {name, "arguments"} if name == "kind" else others - {name}))
-            if name in others and beside:
-                raise ValueError(f"{name}: a {what} brings its own {beside}; leave them out, or the {name}")
+        beside = others - ({"file"} if self.kind is None else {"file", "kind", "arguments"})
+        if self.whole and beside:
+            name, what = ("kind", "potential of your own") if self.file is None else ("file", "saved potential")
+            names = ", ".join(sorted(beside))
+            raise ValueError(f"{name}: a {what} brings its own {names}; leave them out, or the {name}")
         if "arguments" in others and self.kind is None:
             raise ValueError("arguments: of no class; give the kind of a potential of your own, or leave them out")
         return self
@@ -180,7 +181,7 @@ class PotentialSettings(Settings):
     def stated(self) -> list[str]:
         """See `Settings.stated`; a file or a class stands for everything else."""
         if self.whole:
-            return ["file"] if self.file is not None else ["kind", "arguments"]
+            return ["file"] * (self.file is not None) + ["kind", "arguments"] * (self.kind is not None)
         return [name for name in super().stated() if name not in ("kind", "arguments")]
 
 

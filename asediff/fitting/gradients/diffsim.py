@@ -49,32 +49,18 @@ class DiffSim(Method):
         float | None, Doc("relaxation time of the Nosé-Hoover chain; default 100 timesteps", unit="time")
     ] = None
     learning_rate: Annotated[float, Doc("of Adam")] = 2e-3
-    warmup: Annotated[
-        int,
-        Doc(
-            "epochs over which the learning rate rises linearly to its value; Adam's first steps have full "
-            "length whatever the gradient, and would undo the pre-training"
-        ),
-    ] = 25
+    warmup: Annotated[int, Doc("epochs over which the rate rises: Adam's first steps would undo the pre-training")] = 25
     patience: Annotated[int, Doc("epochs without improvement before the learning rate is halved")] = 50
     threshold: Annotated[float, Doc("relative improvement of the smoothed loss that counts as one")] = 1e-3
     min_learning_rate: Annotated[float, Doc("the fit ends when the rate falls below it")] = 1e-5
     clip: Annotated[float, Doc("largest norm of the gradient over all parameters; larger ones are scaled down")] = 1.0
     averaging: Annotated[
-        float,
-        Doc(
-            "the result is the mean of the parameters of all epochs s = 1..t with weights (s/t)^averaging, "
-            "which takes out the noise of single updates; 8 averages over about the last ninth. 0 keeps the "
-            "last ones alone"
-        ),
+        float, Doc("the result is the mean over epochs s with weights (s/last)^averaging: 8 is about the last ninth")
     ] = 8.0
     equilibration_steps: Annotated[int, Doc("steps without gradient before the first epoch")] = 2000
     gradient: Annotated[
         Adjoint | ReweightedGradient,
-        Doc(
-            "the adjoint that differentiates through the steps, or `ReweightedGradient()`. The default keeps "
-            "every state of an epoch, which is fastest; `ReversibleAdjoint()` keeps none"
-        ),
+        Doc("the adjoint, or `ReweightedGradient()`; the default keeps all states of an epoch, which is fastest"),
     ] = field(default_factory=lambda: CheckpointAdjoint(every=1))
     pressure_weight: Annotated[float, Doc("of [(P - P*)/ρkT]² at the state points that have a pressure")] = 0.1
     pretraining: Annotated[

@@ -92,11 +92,7 @@ class SafeUpdate(UpdateRule):
     kind: ClassVar[str] = "safe"
     step_size: Annotated[float, Doc("factor of du")] = 1.0
     g_floor: Annotated[
-        float,
-        Doc(
-            "g(r) below it is not believed: it enters the logarithm as the floor, and rows where neither "
-            "curve exceeds it belong to the core"
-        ),
+        float, Doc("g(r) below it enters as the floor; rows where neither curve exceeds it are the core")
     ] = 0.02
     max_change: Annotated[float, Doc("largest |du| of one iteration, kT")] = 1.0
     smoothing: Annotated[int, Doc("passes of the (1/4, 1/2, 1/4) filter over du")] = 1
@@ -144,17 +140,11 @@ class IBI(Method):
     iterations: Annotated[int, Doc("number of updates")] = 10
     update: Annotated[
         UpdateRule,
-        Doc(
-            "`SafeUpdate()`, or `VotcaUpdate()` for the rule of VOTCA 2022.1 (use `RDF(..., width=0)` whose "
-            "bin centres are VOTCA's grid: r_min = min - step/2, r_max = max + step/2)"
-        ),
+        Doc("`SafeUpdate()`, or `VotcaUpdate()` with `RDF(..., width=0)` whose bin centres are VOTCA's grid"),
     ] = field(default_factory=SafeUpdate)
     tasks: Annotated[
         tuple[Task, ...],
-        Doc(
-            "changes of du before it is added, in this order: `Scale`, `Smooth`, `SplineSmooth`, "
-            "`Extrapolate`, `SimplePressure`, `VirialPressure`"
-        ),
+        Doc("changes of du before it is added, in this order: `Scale`, `Smooth`, `SimplePressure`, ..."),
     ] = ()
     do_potential: Annotated[
         Mapping[str, Sequence[int]] | None,

@@ -104,22 +104,14 @@ class NewtonMethod(Method):
     regularization: Annotated[Regularization, Doc("of the linear problem")] = field(default_factory=Smoothness)
     step_size: Annotated[float, Doc("factor of the solution")] = 1.0
     trust_radius: Annotated[
-        float,
-        Doc(
-            "the change is scaled down so that |du| min(1, g) exceeds this many kT in no row: the core may "
-            "move further than the shells of the liquid, but not by more than four times as much"
-        ),
+        float, Doc("|du| min(1, g) exceeds this many kT in no row, and |du| four times as many in none")
     ] = 0.5
     g_floor: Annotated[float, Doc("rows where neither the target nor the run exceeds it belong to the core")] = 0.02
     core: Annotated[Core, Doc("continued anew in each iteration from the first sampled row")] = field(
         default_factory=PowerCore
     )
     damp_noise: Annotated[
-        bool,
-        Doc(
-            "shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2): "
-            "full steps far from the targets, averaging over runs close to them"
-        ),
+        bool, Doc("shorten the change by the share of D that is noise of the run, 1 - D_noise/D (at least 0.2)")
     ] = True
     cross_terms: Annotated[
         bool, Doc("let g(r) of one pair of species change the potential of another; without, every pair stands alone")
@@ -127,19 +119,10 @@ class NewtonMethod(Method):
     cutoff: Annotated[float | None, Doc("of the potential; default the last bin centre", unit="length")] = None
     stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
     growth: Annotated[
-        float,
-        Doc(
-            "each run is this many times longer than the one before, with `engine.steps` their mean: steps "
-            "far from the targets need no long runs"
-        ),
+        float, Doc("each run is this many times longer than the one before, with `engine.steps` their mean")
     ] = 2.0
     prior_frames_per_row: Annotated[
-        float,
-        Doc(
-            "the response measured in a run is averaged with that of the hypernetted-chain closure, which has"
-            " no noise, as if the latter came from so many independent frames for each row; 0 leaves it out. "
-            "State points that lack the target of a pair do without"
-        ),
+        float, Doc("independent frames per row that the closure's response, which has no noise, counts for")
     ] = 4.0
 
     def __post_init__(self) -> None:
@@ -322,11 +305,7 @@ class GaussNewton(NewtonMethod):
     kind: ClassVar[str] = "gauss_newton"
     error_floor: Annotated[float, Doc("smallest standard error of g(r) that is believed")] = 0.02
     secant: Annotated[
-        bool,
-        Doc(
-            "correct J by how g(r) changed in the steps before (Broyden's update): the closure is poor in "
-            "dense liquids, and a measured J is noisy"
-        ),
+        bool, Doc("correct J by how g(r) changed before (Broyden): the closure is poor, a measured J noisy")
     ] = True
 
     def equations(self, problem: NewtonProblem) -> tuple[FloatArray, FloatArray]:
