@@ -89,7 +89,7 @@ class Topology:
             values[attached] = real if numbers is None else torch.as_tensor(numbers).to(real)
             if values[attached].shape != real.shape:
                 raise ValueError(
-                    f"{attached}: shape {tuple(values[attached].shape)} for {len(rows)} {name}; one for each"
+                    f"{attached}: shape {tuple(values[attached].shape)} for {len(rows)} {name}; give one for each"
                 )
             low, high = (0.0, 1.0) if name == "exclusions" else (0, 2**31)
             bad = ~((values[attached] >= low) & (values[attached] <= high))
