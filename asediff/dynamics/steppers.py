@@ -82,8 +82,11 @@ class Stepper:
 
     def twice_kinetic(self, velocities: Tensor) -> Tensor:
         """Σ m v² of each system `(n_systems,)`."""
+        twice = self.masses * velocities * velocities
+        if self.n_systems == 1:
+            return twice.sum().reshape(1)
         zeros = torch.zeros(self.n_systems, dtype=velocities.dtype, device=velocities.device)
-        return zeros.index_add(0, self.system_idx, (self.masses * velocities * velocities).sum(-1))
+        return zeros.index_add(0, self.system_idx, twice.sum(-1))
 
     def start(self, system: System) -> State:
         """State at rest of the thermostat."""
@@ -92,12 +95,12 @@ class Stepper:
     def first(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
         """Half kick with the old forces (`backward`: with a negative time step)."""
         dt = -self.timestep if backward else self.timestep
-        return state._replace(velocities=state.velocities + 0.5 * dt * forces / self.masses)
+        return state._replace(velocities=torch.addcdiv(state.velocities, forces, self.masses, value=0.5 * dt))
 
     def move(self, state: State, step: int, *, backward: bool = False) -> State:
         """Drift; `backward` undoes it."""
         dt = -self.timestep if backward else self.timestep
-        return state._replace(positions=state.positions + dt * state.velocities)
+        return state._replace(positions=torch.add(state.positions, state.velocities, alpha=dt))
 
     def second(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
         """Half kick with the new forces."""
@@ -179,7 +182,7 @@ class ChainStepper(Stepper):
             push(j)
         return State(
             state.positions,
-            state.velocities * scale[self.system_idx][:, None],
+            state.velocities * (scale if self.n_systems == 1 else scale[self.system_idx][:, None]),
             torch.stack([positions, torch.stack(rates, dim=-1)], dim=1),
         )
 

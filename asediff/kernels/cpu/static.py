@@ -11,7 +11,7 @@ from asediff.kernels.arrays import Array, Batch, PairForces, SplineTables
 from asediff.kernels.cpu.bins import fill_images
 from asediff.kernels.cpu.forward import DONE, TOO_SHORT, update_images
 from asediff.kernels.cpu.lists import rebuild
-from asediff.kernels.cpu.pair import sum_energy, sum_forces
+from asediff.kernels.cpu.pair import sum_energy, sum_forces, sum_reverse
 from asediff.kernels.cpu.simd import LANES
 from asediff.kernels.cpu.space import (
     FORCE,
@@ -33,13 +33,13 @@ from asediff.kernels.cpu.space import (
     X,
     make_space,
 )
-from asediff.kernels.cpu.step import check_moved
+from asediff.kernels.cpu.step import check_moved, read, write
 from asediff.kernels.cpu.team import inner, meet, share
-from asediff.kernels.cpu.teamwork import build_name, for_each_system, put, take, until_done
+from asediff.kernels.cpu.teamwork import build_name, for_each_system, until_done
 
 
 @inner()
-def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type: ignore[no-untyped-def]
+def _reverse_pairs(space, by_energy, by_virial, table_gradient, by_values, first, last):  # type: ignore[no-untyped-def]
     """Reverse pass of energy, forces (rows WEIGHT of the images) and virial for the atoms of these slots.
 
     With phi = w_ij.d + d.B.d, B the symmetric part of dL/dvirial, the loss of a pair is by_energy u(s) + a(s) phi.
@@ -48,7 +48,8 @@ def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type:
         space: images, weights and rows.
         by_energy: dL/denergy.
         by_virial: `(3, 3)`, B.
-        by_table: `(n_table_entries, 8)`, dL/d of (a, t a, t² a) and, from column 4, of (u, t u, t² u, t³ u), added.
+        table_gradient: like `space.table`, gets dL/db0, dL/db1, dL/db2 added.
+        by_values: `(n_table_entries, 4)`, gets dL/d of (u, t u, t² u, t³ u) added.
         first: first slot.
         last: last slot + 1.
     """
@@ -84,19 +85,21 @@ def _reverse_pairs(space, by_energy, by_virial, by_table, first, last):  # type:
             gy += a * push[1] + along * d[1]
             gz += a * push[2] + along * d[2]
             if k >= space.atoms[LOWER, slot]:
-                by_table[item, 0] += phi
-                by_table[item, 1] += phi * t
-                by_table[item, 2] += phi * t * t
-                by_table[item, 4] += by_energy
-                by_table[item, 5] += by_energy * (t if place > 0.0 else place)
-                by_table[item, 6] += by_energy * t * t
-                by_table[item, 7] += by_energy * t * t * t
+                table_gradient[4 * item] += phi
+                table_gradient[4 * item + 1] += phi * t
+                table_gradient[4 * item + 2] += phi * t * t
+                by_values[item, 0] += by_energy
+                by_values[item, 1] += by_energy * (t if place > 0.0 else place)
+                by_values[item, 2] += by_energy * t * t
+                by_values[item, 3] += by_energy * t * t * t
         space.state[FORCE, slot], space.state[FORCE + 1, slot], space.state[FORCE + 2, slot] = gx, gy, gz
 
 
 @inner()
-def _listed(space, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
-    """Make list and images fit the positions; False when an array is too short."""
+def _listed(space, positions, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Take over positions `(1, n_atoms, 3)`, make list and images fit them; False when an array is too short."""
+    read(space, X, positions, 0, 0, rank, n_threads, added=False)
+    meet(space.control, n_threads)
     moved, _ = check_moved(space, first, last, rank, n_threads)
     fits = True
     if moved > 0 or space.control[LIST_VALID] == 0:
@@ -111,25 +114,29 @@ def _compile_static(build: str):  # type: ignore[no-untyped-def]
     """The compiled functions; for `build` see `asediff.kernels.cpu.forward`."""
 
     @njit(nogil=True, error_model="numpy", cache=True)
-    def run_forces(space, energies, rank, n_threads):  # type: ignore[no-untyped-def]
-        """Forces to the rows FORCE and, with `energies`, sums of energy and virial to `space.partial[:, :7]`."""
+    def run_forces(space, positions, energies, forces, rank, n_threads):  # type: ignore[no-untyped-def]
+        """Forces `(1, n_atoms, 3)` and, with `energies`, sums of energy and virial in `space.partial[:, :7]`."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
-        if not _listed(space, first, last, rank, n_threads):
+        if not _listed(space, positions, first, last, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
         sum_forces(space, first, last, keep=False)
+        meet(space.control, n_threads)
+        write(space, FORCE, forces, 0, 0, rank, n_threads)
         space.partial[rank, :7] = 0.0
         if energies:
             sum_energy(space, first, last, space.partial[rank])
         space.control[STATUS] = DONE
 
     @njit(nogil=True, error_model="numpy", cache=True)
-    def run_forces_vjp(space, weights, by_energy, by_virial, by_tables, rank, n_threads):  # type: ignore[no-untyped-def]
-        """dL/dx to the rows FORCE, dL/dtable added to by_tables[rank]."""
+    def run_forces_vjp(  # type: ignore[no-untyped-def]
+        space, positions, weights, by_energy, by_virial, table_gradients, by_values, gradient, rank, n_threads
+    ):
+        """dL/dx to `gradient` `(1, n_atoms, 3)`. Without rows in `by_values`, the reverse pass of forces alone."""
         _ = build
         first, last = share(space.atoms.shape[1], rank, n_threads, LANES)
-        if not _listed(space, first, last, rank, n_threads):
+        if not _listed(space, positions, first, last, rank, n_threads):
             space.control[STATUS] = TOO_SHORT
             return
         for slot in range(first, last):
@@ -138,7 +145,13 @@ def _compile_static(build: str):  # type: ignore[no-untyped-def]
         meet(space.control, n_threads)
         fill_images(space.spare, 0, space.images, WEIGHT, space.entries, space.control, rank, n_threads)
         meet(space.control, n_threads)
-        _reverse_pairs(space, by_energy, by_virial, by_tables[rank], first, last)
+        if by_values.shape[1] == 0:
+            space.state[FORCE : FORCE + 3, first:last] = 0.0
+            sum_reverse(space, first, last, FORCE, table_gradients[rank], forces=False, kept=False)
+        else:
+            _reverse_pairs(space, by_energy, by_virial, table_gradients[rank], by_values[rank], first, last)
+        meet(space.control, n_threads)
+        write(space, FORCE, gradient, 0, 0, rank, n_threads)
         space.control[STATUS] = DONE
 
     return run_forces, run_forces_vjp
@@ -190,9 +203,8 @@ class PairEvaluator:
         result = PairForces(np.zeros(n_systems, dtype), np.zeros_like(positions), np.zeros((n_systems, 3, 3), dtype))
 
         def call(one: _One) -> None:
-            put(one.space, X, positions[one.inside])
-            one.run(lambda current, rank: _run_forces(current, energies, rank, one.n_threads))
-            take(one.space, FORCE, result.forces[one.inside])
+            x, forces = np.ascontiguousarray(positions[None, one.inside]), result.forces[None, one.inside]
+            one.run(lambda current, rank: _run_forces(current, x, energies, forces, rank, one.n_threads))
             sums = one.space.partial[:, :7].sum(0)
             result.energy[one.system] = sums[0]
             result.virial[one.system] = sums[np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]])]
@@ -212,18 +224,21 @@ class PairEvaluator:
         gradient = np.zeros_like(positions)
         n_intervals, spacing = self.tables.coefficients.shape[1], self.tables.spacing
         parts: dict[int, tuple[TableCopies, Array]] = {}
+        simple = not (w_energy.any() or w_virial.any())
 
         def call(one: _One) -> None:
             n_copies = len(one.copies.numbers)
-            by_tables = np.zeros((one.n_threads, n_copies * (n_intervals + 1), 8))
+            table_gradients = np.zeros((one.n_threads, len(one.space.table)))
+            by_values = np.zeros((one.n_threads, 0 if simple else n_copies * (n_intervals + 1), 4))
+            x, by_x = np.ascontiguousarray(positions[None, one.inside]), gradient[None, one.inside]
             w = np.ascontiguousarray(w_forces[one.inside], positions.dtype)
             e, b = float(w_energy[one.system]), np.ascontiguousarray(w_virial[one.system], np.float64)
-            put(one.space, X, positions[one.inside])
-            one.run(lambda current, rank: _run_forces_vjp(current, w, e, b, by_tables, rank, one.n_threads))
-            take(one.space, FORCE, gradient[one.inside])
-            summed = by_tables.sum(0).reshape(n_copies, n_intervals + 1, 8)[:, :-1]
-            part = summed[..., 4:].copy()
-            part[..., 1:] += summed[..., :3] * (np.array([-2.0, -4.0, -6.0]) / spacing)
+            arguments = x, w, e, b, table_gradients, by_values, by_x
+            one.run(lambda current, rank: _run_forces_vjp(current, *arguments, rank, one.n_threads))
+            shape = n_copies, n_intervals + 1, 4
+            part = np.zeros(shape) if simple else by_values.sum(0).reshape(shape)
+            part[..., 1:] += table_gradients.sum(0).reshape(shape)[..., :3] * (np.array([-2.0, -4.0, -6.0]) / spacing)
+            part = part[:, :-1]
             parts[one.system] = (one.copies, part)
 
         self._work(call)
