@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asediff.checks.described import Doc
+from asediff.dynamics.defaults import relaxation_time
 from asediff.dynamics.steppers import ChainStepper, Forces, LangevinStepper, State, Stepper, check_rates
 from asediff.system import System
 
@@ -29,7 +30,6 @@ __all__ = [
     "check_rates",
     "chosen_integrator",
     "default_integrator",
-    "relaxation_time",
 ]
 
 
@@ -190,11 +190,6 @@ class Langevin(Thermostatted):
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
         return LangevinStepper(self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed)
-
-
-def relaxation_time(timestep: float, tdamp: float | None) -> float:
-    """Of a Nosé-Hoover thermostat: `tdamp`, or 100 timesteps where it is None."""
-    return 100.0 * timestep if tdamp is None else tdamp
 
 
 def default_integrator(timestep: float, tdamp: float | None = None) -> Integrator:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from asediff.dynamics.integrators import relaxation_time
+from asediff.dynamics.defaults import relaxation_time
 from asediff.engines import TrajectoryEngine
 from asediff.host.files import check_names, file_name
 from asediff.lammps.files import Box, check_system, read_dump, species_of, write_data

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from asediff.checks.described import Doc
-from asediff.dynamics.integrators import relaxation_time
+from asediff.dynamics.defaults import relaxation_time
 from asediff.host.processes import Children, OutOfTimeError, run_all, run_program
 from asediff.host.scratch import scratch_folder
 from asediff.lammps.files import Box, Dump, parse_log, read_dump, species_of, write_data
