@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asediff import ADF, RDF, VACF, Langevin, NoseHooverChain, StructureFactor, VelocityVerlet
+from asediff import ADF, L2, RDF, VACF, Langevin, NoseHooverChain, Pressure, StructureFactor, VelocityVerlet
 from asediff.app.cli import main
 from asediff.app.config import ConfigError, override, parse, plan, read_yaml, relocated, resolve, to_yaml
 
@@ -204,8 +204,9 @@ class TestWhatIsFound:
         assert type(prepared.method).__name__ == "RelativeEntropy"
 
     def test_a_single_number_is_a_target(self, folder):
-        target = parse(lj({"value": 0.4, "observable": {"kind": "pressure"}}, G)).state_points[0].targets[0]
-        assert (target.observable.kind, target.value, target.loss.kind) == ("pressure", 0.4, "l2")
+        data = lj({"value": 0.4, "observable": {"kind": "pressure"}}, G)
+        target = plan(resolve(parse(data), folder), folder).state_points[0].targets[0]
+        assert (type(target.observable), float(target.reference), type(target.loss)) == (Pressure, 0.4, L2)
 
 
 class TestOwnObservables:
@@ -253,7 +254,8 @@ class TestOwnObservables:
         assert "\n" not in str(error.value)
 
     def test_go_through_a_fit_that_is_resumed_from_its_folder_alone(self, folder, monkeypatch, capsys):
-        data = lj(own(), potential=PLAIN, system={"density": 0.7, "n_atoms": 150})
+        pressure = {"value": 0.4, "observable": {"kind": "pressure"}}
+        data = lj(own(), pressure, potential=PLAIN, system={"density": 0.7, "n_atoms": 150})
         data["method"] = {"epochs": 2, "steps": 10, "equilibration_steps": 5, "checkpoint_every": 1}
         data["validation"] = {"kind": "torch", "equilibration_steps": 5, "steps": 40, "save_every": 4}
         config = parse(data)
