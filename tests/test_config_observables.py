@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asediff import ADF, RDF, VACF, Langevin, NoseHooverChain, StructureFactor, VelocityVerlet
+from asediff import ADF, L2, RDF, VACF, Langevin, NoseHooverChain, Pressure, StructureFactor, VelocityVerlet
 from asediff.app.cli import main
 from asediff.app.config import ConfigError, override, parse, plan, read_yaml, relocated, resolve, to_yaml
 
@@ -177,6 +177,7 @@ class TestWhatIsFound:
         [
             (of("adf", "a.txt"), r"targets\[0\].observable.cutoff: missing; the state point has no g"),
             (of("vacf", "v.txt", spacing=0.013), r"targets\[0\].observable.spacing: 0.013, but method keeps frames"),
+            (of("vacf", "v.txt", n_lags=30), r"targets\[0\].observable.n_lags: 30 lags, but method keeps 24 frames"),
             ({"file": "s.txt", "observable": {"kind": "s(q)"}}, "'s.q.' is unknown; choose one of rdf, adf, vacf"),
             (
                 {"file": "g.txt", "observable": {"kind": "pressure"}},
@@ -204,8 +205,9 @@ class TestWhatIsFound:
         assert type(prepared.method).__name__ == "RelativeEntropy"
 
     def test_a_single_number_is_a_target(self, folder):
-        target = parse(lj({"value": 0.4, "observable": {"kind": "pressure"}}, G)).state_points[0].targets[0]
-        assert (target.observable.kind, target.value, target.loss.kind) == ("pressure", 0.4, "l2")
+        data = lj({"value": 0.4, "observable": {"kind": "pressure"}}, G)
+        target = plan(resolve(parse(data), folder), folder).state_points[0].targets[0]
+        assert (type(target.observable), float(target.reference), type(target.loss)) == (Pressure, 0.4, L2)
 
 
 class TestOwnObservables:
@@ -252,8 +254,23 @@ class TestOwnObservables:
             plan(resolve(parse(lj(target, potential=PLAIN)), folder), folder)
         assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            ("return trajectory.nothing", r"targets\[0\].observable: mine:Mean fails for the start .*AttributeError"),
+            ("return torch.zeros(1, 1, 7)", r"mean: per_frame gives .7,. values per system, and centers has 1"),
+        ],
+    )
+    def test_that_fail_are_told_before_the_fit(self, folder, body, message):
+        (folder / "mine.py").write_text(
+            OWN.replace("x = trajectory.positions", f"{body}\n        x = trajectory.positions")
+        )
+        with pytest.raises(ConfigError, match=message):
+            plan(resolve(parse(lj(own(), potential=PLAIN)), folder), folder)
+
     def test_go_through_a_fit_that_is_resumed_from_its_folder_alone(self, folder, monkeypatch, capsys):
-        data = lj(own(), potential=PLAIN, system={"density": 0.7, "n_atoms": 150})
+        pressure = {"value": 0.4, "observable": {"kind": "pressure"}}
+        data = lj(own(), pressure, potential=PLAIN, system={"density": 0.7, "n_atoms": 150})
         data["method"] = {"epochs": 2, "steps": 10, "equilibration_steps": 5, "checkpoint_every": 1}
         data["validation"] = {"kind": "torch", "equilibration_steps": 5, "steps": 40, "save_every": 4}
         config = parse(data)
@@ -294,6 +311,11 @@ class TestOwnPotentials:
         (folder / "springs.py").write_text(POTENTIAL)
         again = lj(G, potential=springs | {"file": "result/potential.pt"}, validation={"kind": "torch"})
         assert float(plan(resolve(parse(again), folder), folder).potential.stiffness.detach()) != 3.0
+
+    def test_that_fail_are_told_before_the_fit(self, folder, springs):
+        (folder / "springs.py").write_text(POTENTIAL.replace("r = torch", "nothing()\n        r = torch"))
+        with pytest.raises(ConfigError, match=r"potential: springs:Springs fails for the start structure .NameError"):
+            plan(resolve(parse(lj(G, potential=springs, validation={"kind": "torch"})), folder), folder)
 
     def test_have_no_files_for_lammps(self, folder, springs):
         with pytest.raises(ConfigError, match=r"validation.kind: potential: Springs is not pairwise.*or choose torch"):

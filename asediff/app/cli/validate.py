@@ -57,9 +57,9 @@ def handle(options: argparse.Namespace) -> int:
     own = {key: value for key, value in (data.get("potential") or {}).items() if key in ("kind", "arguments")}
     data["potential"] = {"file": str(potential_file.resolve()), **own}
     data["validation"] = {**(data.get("validation") or {}), "kind": options.engine}
-    if options.engine == "torch":
-        kept = ENGINE.first.model_fields
-        data["validation"] = {key: value for key, value in data["validation"].items() if key in kept}
+    keys = {section.model_fields["kind"].default: set(section.model_fields) for section in ENGINE.sections}
+    of_another = set().union(*keys.values()) - keys[options.engine]
+    data["validation"] = {key: value for key, value in data["validation"].items() if key not in of_another}
     if options.steps is not None:
         data["validation"]["steps"] = options.steps
     config = resolve(parse(data, str(path)), path.parent)

@@ -23,7 +23,7 @@ from asediff.app.config.atoms import (
 from asediff.app.config.curves import Curve
 from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.models import Config, TargetSettings
-from asediff.app.config.own import INPUTS, make_own, own_file
+from asediff.app.config.own import INPUTS, make_own, own_fault, own_file
 from asediff.app.config.resolve import check
 from asediff.app.config.tables import tabulates
 from asediff.fitting import Method
@@ -88,13 +88,23 @@ def plan(config: Config, base: Path) -> Plan:
             if cutoff is not None and (potential is None or potential.is_pairwise):
                 check_box(point.system.cell, point.system.pbc, cutoff)
             if potential is not None:
-                check_energy(potential, point)
-            for target in point.targets:
+                with own_fault("potential", config.potential.kind):
+                    check_energy(potential, point)
+            for j, (target, section) in enumerate(zip(point.targets, config.state_points[k].targets, strict=True)):
                 if target.observable.of_single_frames:
-                    target.observable(point.system)
+                    with own_fault(f"state_points[{k}].targets[{j}].observable", section.observable.kind):
+                        _check_values(target.observable(point.system), target)
     with at("method"):
         method.prepare(potential, points)
     return Plan(config, potential, points, plain, method)
+
+
+def _check_values(values: torch.Tensor, target: Target) -> None:
+    if values.shape != (1, len(target.reference)):
+        raise ValueError(
+            f"{target.name}: per_frame gives {tuple(values.shape[1:])} values per system, and centers has "
+            f"{len(target.reference)}; give `(n_frames, n_systems, n_values)`"
+        )
 
 
 def build_potential(config: Config, base: Path) -> Potential:

@@ -190,6 +190,12 @@ def _resolve_correlation(
                 f"{path}.observable.spacing: {spacing:g}, but {name} keeps frames {apart:g} apart; give "
                 f"{name}.save_every and {name}.timestep whose product is the spacing"
             )
+        frames = section["steps"] // section["save_every"]
+        if observable["n_lags"] > frames:
+            raise ConfigError(
+                f"{path}.observable.n_lags: {observable['n_lags']} lags, but {name} keeps {frames} frames; give fewer "
+                f"lags or more {name}.steps"
+            )
 
 
 def _default_name(config: Config, k: int) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from asediff.app.config.errors import ConfigError
 
 INPUTS = "inputs"
 """Where a result folder keeps the files of its configuration."""
@@ -51,6 +54,24 @@ def make_own(kind: str, arguments: Mapping[str, Any], base: Path, parent: type) 
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"arguments: {name} does not take {dict(arguments)} ({reason}); correct them") from error
+
+
+@contextmanager
+def own_fault(path: str, kind: str | None) -> Iterator[None]:
+    """Tell what goes wrong in a class of the user's own as such.
+
+    Raises:
+        ConfigError: something in the class that `kind` names.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        if ":" not in (kind or ""):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{path}: {kind} fails for the start structure ({reason}); correct the class") from error
 
 
 def _hashable(value: Any) -> Any:

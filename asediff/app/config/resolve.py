@@ -127,13 +127,9 @@ def _resolve_potential(config: Config, data: dict[str, Any], curves: list[list[C
         return
     for index, name in enumerate(names):
         own = potential["pairs"].setdefault(name, {"radial": None, "prior": None})
-        radial = dict(own["radial"] if own["radial"] is not None else data["potential"]["radial"])
         onset = onsets.get(name, least)
-        if own["radial"] is None:
-            original = config.potential.radial.model_dump()
-            radial = _complete(original, potential["cutoff"], kT, onset, config.seed + index)
-        else:
-            _complete(radial, potential["cutoff"], kT, onset, config.seed + index)
+        radial = own["radial"] if own["radial"] is not None else config.potential.radial.model_dump()
+        _complete(radial, potential["cutoff"], kT, onset, config.seed + index)
         prior = own["prior"] if own["prior"] is not None else potential["prior"]
         potential["pairs"][name] = {"radial": radial, "prior": _prior(prior, radial, kT, onset)}
 
@@ -150,8 +146,8 @@ def _onsets(config: Config, curves: list[list[Curve]]) -> dict[str, float]:
     return onsets
 
 
-def _complete(radial: dict[str, Any], cutoff: float, kT: float, onset: float | None, seed: int) -> dict[str, Any]:
-    """Fill in the arguments of a radial function that the data suggest; changes and returns it."""
+def _complete(radial: dict[str, Any], cutoff: float, kT: float, onset: float | None, seed: int) -> None:
+    """Fill in the arguments of a radial function that the data suggest, in place."""
     if radial["kind"] == "neural":
         for name, value in {"r_max": cutoff, "scale": kT, "seed": seed}.items():
             radial[name] = value if radial[name] is None else radial[name]
@@ -162,7 +158,6 @@ def _complete(radial: dict[str, Any], cutoff: float, kT: float, onset: float | N
         if onset is None:
             raise ConfigError(f"potential.radial.r_min: missing; {NO_SHELLS}; give the shortest distance")
         radial["r_min"] = rounded(0.9 * onset, 3)
-    return radial
 
 
 def _prior(prior: Any, radial: dict[str, Any], kT: float, onset: float | None) -> Any:

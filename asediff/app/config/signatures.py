@@ -107,17 +107,14 @@ def signature(path: str) -> Signature:
     lineage = list(_lineage(module, name))
     if not lineage:
         raise ValueError(f"path: {path} is no class of asediff; give the module in which it is defined")
-    module, own = lineage[0]
     fields: dict[str, Argument] = {}
     kind = ""
     for home, cls in reversed(lineage):
         kind = _kind(cls) or kind
-        if _is_dataclass(cls):
+        if _is_dataclass(cls) or cls is lineage[0][1]:
             # another default of an inherited argument does not take the words about it away
-            fields |= {a.name: replace(a, doc=a.doc or fields.get(a.name, a).doc) for a in _fields(home, cls)}
-    if not _is_dataclass(own):
-        fields = {a.name: a for a in _init(module, own)}
-    return Signature(tuple(fields.values()), kind, (ast.get_docstring(own) or "").split("\n\n")[0])
+            fields |= {a.name: replace(a, doc=a.doc or fields.get(a.name, a).doc) for a in _arguments(home, cls)}
+    return Signature(tuple(fields.values()), kind, (ast.get_docstring(lineage[0][1]) or "").split("\n\n")[0])
 
 
 @lru_cache(maxsize=64)
@@ -158,17 +155,13 @@ def _value(module: str, given: ast.expr | None) -> ast.expr | None:
     return given
 
 
-def _fields(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
+def _arguments(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
+    """The fields of a dataclass, or the arguments of another class' `__init__`."""
     for node in cls.body:
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        if not ast.unparse(node.annotation).startswith("ClassVar"):
-            yield Argument.read(node.target.id, node.annotation, _value(module, node.value))
-
-
-def _init(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
-    for node in cls.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+        if _is_dataclass(cls) and isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            if not ast.unparse(node.annotation).startswith("ClassVar"):
+                yield Argument.read(node.target.id, node.annotation, _value(module, node.value))
+        elif not _is_dataclass(cls) and isinstance(node, ast.FunctionDef) and node.name == "__init__":
             known = node.args
             defaults = [*[None] * (len(known.args) - len(known.defaults)), *known.defaults, *known.kw_defaults]
             for argument, default in zip([*known.args, *known.kwonlyargs], defaults, strict=True):
