@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from asediff.calculator import AsediffCalculator
     from asediff.dynamics.adjoints import Adjoint, BacksolveAdjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
     from asediff.dynamics.chain import Chain
-    from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
+    from asediff.dynamics.integrators import Integrator, VelocityVerlet
+    from asediff.dynamics.langevin import Langevin
+    from asediff.dynamics.nose_hoover import NoseHooverChain
     from asediff.engines import DiluteEngine, Engine, TorchEngine
     from asediff.fitting import (
         IBI,
@@ -133,7 +135,9 @@ __getattr__, __dir__ = lazy(
         "asediff.engines": "DiluteEngine Engine TorchEngine",
         "asediff.fitting": "IBI IHNC IMC BoltzmannPretraining DiffSim FitResult GaussNewton RelativeEntropy "
         "Reweighting fit",
-        "asediff.dynamics.integrators": "Integrator Langevin NoseHooverChain VelocityVerlet",
+        "asediff.dynamics.integrators": "Integrator VelocityVerlet",
+        "asediff.dynamics.langevin": "Langevin",
+        "asediff.dynamics.nose_hoover": "NoseHooverChain",
         "asediff.targets.losses": "L2 JensenShannon ShellL2 WeightedL2",
         "asediff.targets.measurement": "Deviation Measurement",
         "asediff.observables": "ADF RDF VACF Observable Pressure StructureFactor",

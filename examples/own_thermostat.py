@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from asediff import RDF, LennardJones, PairPotential, StatePoint, System, Target, TorchEngine, lattices, simulate
-from asediff.dynamics.integrators import Thermostatted
-from asediff.dynamics.steppers import Stepper
+from asediff.dynamics import Stepper, Thermostatted
 
 
 class WeakCoupling(Stepper):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asediff.dynamics import Integrator, Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.dynamics.adjoints import (
     Adjoint,
     BacksolveAdjoint,
@@ -21,7 +22,6 @@ from asediff.dynamics.adjoints import (
     DirectAdjoint,
     ReversibleAdjoint,
 )
-from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import Neighbors
 from asediff.observables import RDF

@@ -11,14 +11,7 @@ from ase.build import bulk
 from torch import Tensor
 
 from asediff.calculator import AsediffCalculator
-from asediff.dynamics.adjoints import (
-    Adjoint,
-    BacksolveAdjoint,
-    CheckpointAdjoint,
-    DirectAdjoint,
-    ReversibleAdjoint,
-)
-from asediff.dynamics.integrators import (
+from asediff.dynamics import (
     ChainStepper,
     Integrator,
     Langevin,
@@ -27,6 +20,13 @@ from asediff.dynamics.integrators import (
     State,
     Stepper,
     VelocityVerlet,
+)
+from asediff.dynamics.adjoints import (
+    Adjoint,
+    BacksolveAdjoint,
+    CheckpointAdjoint,
+    DirectAdjoint,
+    ReversibleAdjoint,
 )
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import IBI, DiffSim, GaussNewton, Reweighting, fit

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from asediff.dynamics import Integrator, Langevin, NoseHooverChain, Stepper, VelocityVerlet
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, Stepper, VelocityVerlet
 from asediff.kernels import recovery
 from asediff.lattices import fcc
 from asediff.observables import RDF

@@ -10,7 +10,7 @@ from sampling import sigmas
 from scipy.integrate import solve_ivp
 from scipy.linalg import solve_discrete_lyapunov
 
-from asediff.dynamics.integrators import (
+from asediff.dynamics import (
     ChainStepper,
     Integrator,
     Langevin,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sampling import seed as shifted
 
+from asediff.dynamics import Integrator, Langevin, NoseHooverChain, VelocityVerlet
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
-from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import NeighborList
 from asediff.potentials import (

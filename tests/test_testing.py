@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asediff.dynamics.integrators import VelocityVerlet
+from asediff.dynamics import VelocityVerlet
 from asediff.lattices import fcc, mixture
 from asediff.neighbors import Neighbors
 from asediff.potentials import LennardJones, PairPotential, Potential, Repulsion, TemperatureDependent

@@ -9,7 +9,6 @@ so that an adjoint can walk it in either direction. Half a kick is v += (dt/2) F
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 from asediff.kernels import arrays
-from asediff.kernels.noise import philox_normal
 from asediff.system import System
 
 Forces = Callable[[Tensor], Tensor]
@@ -136,126 +134,6 @@ class Stepper:
         Langevin dynamics conserves nothing; the same sum then shows its fluctuations.
         """
         return 0.5 * self.twice_kinetic(state.velocities) + potential_energy
-
-
-class ChainStepper(Stepper):
-    """Nosé-Hoover chain around velocity Verlet; `first` and `second` mirror each other, so -dt is the inverse."""
-
-    kT: Tensor
-
-    def __init__(self, timestep: float, system: System, kT: Tensor, tdamp: float, tchain: int) -> None:
-        super().__init__(timestep, system, kT)
-        self.tchain = tchain
-        masses = (kT * tdamp**2)[:, None].repeat(1, tchain)
-        masses[:, 0] = masses[:, 0] * self.n_dof
-        self.chain_masses = masses
-
-    def compiled(self, first_step: int) -> arrays.Stepper | None:
-        """See `Stepper.compiled`."""
-        if type(self) is not ChainStepper:
-            return None
-        return self._form(arrays.NOSE_HOOVER, first_step, chain_masses=self.chain_masses)
-
-    def _pull(self, j: int, rates: list[Tensor], twice_kinetic: Tensor) -> Tensor:
-        if j == 0:
-            return (twice_kinetic - self.n_dof * self.kT) / self.chain_masses[:, 0]
-        return (self.chain_masses[:, j - 1] * rates[j - 1] ** 2 - self.kT) / self.chain_masses[:, j]
-
-    def _half_chain(self, state: State, delta: float) -> State:
-        last = self.tchain - 1
-        twice_kinetic = self.twice_kinetic(state.velocities)
-        rates = list(state.thermostat[:, 1].unbind(-1))
-
-        def push(j: int) -> None:
-            if j == last:
-                rates[j] = rates[j] + 0.5 * delta * self._pull(j, rates, twice_kinetic)
-            else:
-                friction = torch.exp(-0.25 * delta * rates[j + 1])
-                rates[j] = (rates[j] * friction + 0.5 * delta * self._pull(j, rates, twice_kinetic)) * friction
-
-        for j in range(last, -1, -1):
-            push(j)
-        scale = torch.exp(-delta * rates[0])
-        twice_kinetic = twice_kinetic * scale * scale
-        positions = state.thermostat[:, 0] + delta * torch.stack(rates, dim=-1)
-        for j in range(self.tchain):
-            push(j)
-        return State(
-            state.positions,
-            state.velocities * (scale if self.n_systems == 1 else scale[self.system_idx][:, None]),
-            torch.stack([positions, torch.stack(rates, dim=-1)], dim=1),
-        )
-
-    def first(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
-        """Half chain update, half kick."""
-        delta = 0.5 * (-self.timestep if backward else self.timestep)
-        return Stepper.first(self, self._half_chain(state, delta), forces, backward=backward)
-
-    def second(self, state: State, forces: Tensor, *, backward: bool = False) -> State:
-        """Half kick, half chain update."""
-        delta = 0.5 * (-self.timestep if backward else self.timestep)
-        return self._half_chain(Stepper.first(self, state, forces, backward=backward), delta)
-
-    def rates(self, state: State, forces: Tensor) -> State:
-        """Nosé-Hoover chain equations of motion."""
-        chain = list(state.thermostat[:, 1].unbind(-1))
-        twice_kinetic = self.twice_kinetic(state.velocities)
-        pulls = [self._pull(j, chain, twice_kinetic) for j in range(self.tchain)]
-        pulls = [p - chain[j] * chain[j + 1] if j + 1 < self.tchain else p for j, p in enumerate(pulls)]
-        acceleration = forces / self.masses - chain[0][self.system_idx][:, None] * state.velocities
-        return State(state.velocities, acceleration, torch.stack([state.thermostat[:, 1], torch.stack(pulls, -1)], 1))
-
-    def conserved(self, state: State, potential_energy: Tensor) -> Tensor:
-        """Kinetic + potential energy + Σ Q_j v_j²/2 + N_f kT ξ_1 + kT Σ_{j>1} ξ_j."""
-        xi, rates = state.thermostat.unbind(1)
-        bath = 0.5 * (self.chain_masses * rates**2).sum(-1)
-        bath = bath + self.kT * (self.n_dof * xi[:, 0] + xi[:, 1:].sum(-1))
-        return super().conserved(state, potential_energy) + bath
-
-
-class LangevinStepper(Stepper):
-    """BAOAB; the noise of a step is a function of its number, so the inverse knows it."""
-
-    kT: Tensor
-
-    def __init__(self, timestep: float, system: System, kT: Tensor, friction: float, seed: int) -> None:
-        super().__init__(timestep, system, kT)
-        self.friction = friction
-        self.seeds = seed + torch.arange(self.n_systems, dtype=torch.int64, device=system.device)
-        self.n_dof = (3.0 * system.counts).to(system.dtype)
-        self.atom_in_system = torch.arange(system.n_atoms, device=system.device) - system.offsets[system.system_idx]
-        self.decay = math.exp(-friction * timestep)
-        self.spread = torch.sqrt(kT[system.system_idx][:, None] * (1.0 - self.decay**2) / self.masses)
-
-    def compiled(self, first_step: int) -> arrays.Stepper | None:
-        """See `Stepper.compiled`."""
-        if type(self) is not LangevinStepper:
-            return None
-        return self._form(arrays.LANGEVIN, first_step, seeds=self.seeds, friction=self.friction)
-
-    def rates(self, state: State, forces: Tensor) -> State:
-        """A stochastic equation has no time derivative.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "integrator: Langevin dynamics has no continuous adjoint; use ReversibleAdjoint or CheckpointAdjoint"
-        )
-
-    def _kick(self, step: int) -> Tensor:
-        noise = philox_normal(self.seeds, self.system_idx, self.atom_in_system, step)
-        return self.spread * noise.to(self.spread)
-
-    def move(self, state: State, step: int, *, backward: bool = False) -> State:
-        """Half drift, Ornstein-Uhlenbeck step, half drift."""
-        half = 0.5 * (-self.timestep if backward else self.timestep)
-        positions = state.positions + half * state.velocities
-        if backward:
-            velocities = (state.velocities - self._kick(step)) / self.decay
-        else:
-            velocities = self.decay * state.velocities + self._kick(step)
-        return State(positions + half * velocities, velocities, state.thermostat)
 
 
 def check_rates(stepper: Stepper) -> None:

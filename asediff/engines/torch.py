@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 import torch
 
 from asediff.checks.described import Doc
-from asediff.dynamics.integrators import Integrator, chosen_integrator
+from asediff.dynamics.choice import chosen_integrator
+from asediff.dynamics.integrators import Integrator
 from asediff.engines.base import TrajectoryEngine
 from asediff.potentials.base import Potential
 from asediff.simulate import simulate

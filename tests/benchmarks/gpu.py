@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from asediff.dynamics.integrators import NoseHooverChain
+from asediff.dynamics import NoseHooverChain
 from asediff.lattices import lattice_with_atoms
 from asediff.observables import RDF
 from asediff.potentials import LennardJones, NeuralRadial, PairPotential, Repulsion, Shifted

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain, Thermostatted, VelocityVerlet
-from asediff.dynamics.steppers import Stepper
+from asediff.dynamics import Integrator, Langevin, NoseHooverChain, Stepper, Thermostatted, VelocityVerlet
 from asediff.engines import TorchEngine
 from asediff.fitting import DiffSim, fit
 from asediff.fitting.gradients.comparison import compare_gradients

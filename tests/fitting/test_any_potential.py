@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from asediff.dynamics import NoseHooverChain
 from asediff.dynamics.adjoints import CheckpointAdjoint, ReversibleAdjoint
-from asediff.dynamics.integrators import NoseHooverChain
 from asediff.engines import DiluteEngine, TorchEngine
 from asediff.fitting import IBI, DiffSim, ExactWeights, GaussNewton, LinearResponse, RelativeEntropy, Reweighting, fit
 from asediff.fitting.gradients.diffsim import Batch

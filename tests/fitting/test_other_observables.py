@@ -23,7 +23,7 @@ from asediff import (
     lattices,
 )
 from asediff.app.report import Evidence, deviation_rows, told, write_report
-from asediff.dynamics.integrators import NoseHooverChain
+from asediff.dynamics import NoseHooverChain
 from asediff.engines import DiluteEngine
 from asediff.fitting import IBI, IHNC, IMC, GaussNewton, RelativeEntropy
 from asediff.fitting.gradients.diffsim import Batch

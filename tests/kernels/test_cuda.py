@@ -13,10 +13,10 @@ from brute_force import close, configuration
 
 pytest.importorskip("triton", reason="the GPU kernels need triton (pip install asediff[gpu])")
 
+from asediff.dynamics import Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.dynamics.adjoints import CheckpointAdjoint, DirectAdjoint, ReversibleAdjoint
 from asediff.dynamics.fused import FusedFailure, FusedForm, fused_run
 from asediff.dynamics.general import general_run
-from asediff.dynamics.integrators import Langevin, NoseHooverChain, State, VelocityVerlet
 from asediff.kernels.arrays import LANGEVIN, NOSE_HOOVER, NVE
 from asediff.kernels.backend import backend_of
 from asediff.kernels.cuda import backend as cuda

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sampling import seed
 
-from asediff.dynamics.integrators import Integrator, NoseHooverChain, VelocityVerlet
+from asediff.dynamics import Integrator, NoseHooverChain, VelocityVerlet
 from asediff.lattices import fcc
 from asediff.potentials import ForceShifted, LennardJones, PairPotential, Switched, Truncation
 from asediff.simulate import simulate

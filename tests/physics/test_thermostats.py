@@ -15,7 +15,7 @@ import torch
 from sampling import FALSE_ALARM, seed, sigmas
 from scipy import stats
 
-from asediff.dynamics.integrators import Integrator, Langevin, NoseHooverChain
+from asediff.dynamics import Integrator, Langevin, NoseHooverChain
 from asediff.lattices import fcc, mixture
 from asediff.potentials import LennardJones, PairPotential
 from asediff.simulate import simulate

@@ -29,8 +29,8 @@ class OwnSettings(Settings):
 
 
 INTEGRATOR = family(
-    "asediff.dynamics.integrators.NoseHooverChain",
-    "asediff.dynamics.integrators.Langevin",
+    "asediff.dynamics.nose_hoover.NoseHooverChain",
+    "asediff.dynamics.langevin.Langevin",
     "asediff.dynamics.integrators.VelocityVerlet",
     found=("timestep", "friction"),
 )

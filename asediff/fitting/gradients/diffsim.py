@@ -13,7 +13,8 @@ from torch import Tensor
 
 from asediff.checks.described import Doc
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
-from asediff.dynamics.integrators import Integrator, chosen_integrator
+from asediff.dynamics.choice import chosen_integrator
+from asediff.dynamics.integrators import Integrator
 from asediff.fitting.api import FitJob, Method, trainable
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.reweighting import ReweightedGradient
