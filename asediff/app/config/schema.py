@@ -104,16 +104,17 @@ def family(
 
     Args:
         rows: paths of the classes, the default first; with defaults that differ from the class' own where needed. Or
-            sections that are written by hand.
+            sections that are written by hand. Of two with one kind, the first.
         omit: arguments that another section says.
         found: arguments that are found automatically when they are left out, and None until then.
         families: argument -> sections, for arguments that are objects. Others that are no plain data are not offered.
     """
-    sections = []
+    sections: dict[str, Any] = {}
     for row in rows:
         path, defaults = row if isinstance(row, tuple) else (row, {})
-        sections.append(_section(path, defaults, omit, found, families) if isinstance(path, str) else path)
-    return Family(choice(sections), sections)
+        section = _section(path, defaults, omit, found, families) if isinstance(path, str) else path
+        sections.setdefault(section.model_fields["kind"].default, section)
+    return Family(choice(list(sections.values())), list(sections.values()))
 
 
 def choice(sections: Sequence[Any], default: str | None = None) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from asediff.app.config.schema import OWN, Constructor, Settings, choice, family
+from asediff.app.config.signatures import classes
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -30,48 +31,35 @@ class OwnSettings(Settings):
 
 INTEGRATOR = family(
     "asediff.dynamics.nose_hoover.NoseHooverChain",
-    "asediff.dynamics.langevin.Langevin",
-    "asediff.dynamics.integrators.VelocityVerlet",
+    *classes("asediff.dynamics", "Integrator"),
     found=("timestep", "friction"),
 )
 NEURAL = family("asediff.potentials.neural.NeuralRadial", found=("r_max", "scale", "seed"))
 REPULSION = family("asediff.potentials.radial.Repulsion")
 RADIAL = family(
     NEURAL.first,
-    "asediff.potentials.radial.LennardJones",
-    "asediff.potentials.radial.ModifiedMorse",
-    REPULSION.first,
     TabulatedSettings,
-    "asediff.potentials.radial.TemperatureDependent",
+    *classes("asediff.potentials", "Radial"),
     u1=NEURAL,
     u2=NEURAL,
 )
 TRUNCATION = family(
     "asediff.potentials.truncation.Switched",
-    "asediff.potentials.truncation.ForceShifted",
-    "asediff.potentials.truncation.Shifted",
-    "asediff.potentials.truncation.Truncated",
+    *classes("asediff.potentials", "Truncation"),
 )
 OBSERVABLE = family(
     "asediff.observables.rdf.RDF",
-    "asediff.observables.angles.ADF",
-    "asediff.observables.dynamics.VACF",
-    "asediff.observables.structure_factor.StructureFactor",
-    "asediff.observables.pressure.Pressure",
+    *classes("asediff.observables", "Observable"),
     OwnSettings,
     found=("r_max", "bins", "width", "cutoff", "n_lags", "spacing", "q_max", "q_min"),
 )
 LOSS = family(
     "asediff.targets.losses.ShellL2",
-    "asediff.targets.losses.L2",
-    "asediff.targets.losses.WeightedL2",
-    "asediff.targets.losses.JensenShannon",
+    *classes("asediff.targets", "Loss"),
 )
 GRADIENT = family(
     "asediff.dynamics.adjoints.CheckpointAdjoint",
-    "asediff.dynamics.adjoints.ReversibleAdjoint",
-    "asediff.dynamics.adjoints.DirectAdjoint",
-    "asediff.dynamics.adjoints.BacksolveAdjoint",
+    *classes("asediff.dynamics", "Adjoint"),
     "asediff.fitting.gradients.reweighting.ReweightedGradient",
 )
 PRETRAINING = family("asediff.fitting.gradients.pretrain.BoltzmannPretraining")
@@ -85,20 +73,15 @@ ENGINE = family(
     found=("timestep",),
     integrator=INTEGRATOR,
 )
-UPDATE = family("asediff.fitting.tables.ibi.SafeUpdate", "asediff.fitting.tables.ibi.VotcaUpdate")
+UPDATE = family("asediff.fitting.tables.ibi.SafeUpdate", *classes("asediff.fitting.tables", "UpdateRule"))
 REGULARIZATION = family(
     "asediff.fitting.tables.regularization.Smoothness",
-    "asediff.fitting.tables.regularization.TruncatedSVD",
-    "asediff.fitting.tables.regularization.Tikhonov",
+    *classes("asediff.fitting.tables", "Regularization"),
 )
 METHOD = family(
     "asediff.fitting.gradients.diffsim.DiffSim",
-    "asediff.fitting.gradients.reweighting.Reweighting",
-    "asediff.fitting.gradients.relative_entropy.RelativeEntropy",
-    "asediff.fitting.tables.ibi.IBI",
-    "asediff.fitting.tables.newton.IMC",
-    "asediff.fitting.tables.newton.GaussNewton",
-    "asediff.fitting.tables.ihnc.IHNC",
+    *classes("asediff.fitting.gradients", "Method"),
+    *classes("asediff.fitting.tables", "Method"),
     omit=("cutoff",),
     found=("timestep",),
     gradient=GRADIENT,

@@ -117,6 +117,23 @@ def signature(path: str) -> Signature:
     return Signature(tuple(fields.values()), kind, (ast.get_docstring(lineage[0][1]) or "").split("\n\n")[0])
 
 
+def classes(package: str, base: str) -> list[str]:
+    """Paths of the classes in the files of a package that say a `kind` of their own and derive from a base, in order.
+
+    Args:
+        package: such as `asediff.observables`; its folder is read, those inside it are not.
+        base: name of a class, such as `Observable`.
+    """
+    found = []
+    for file in sorted(ROOT.joinpath(*package.split(".")[1:]).glob("*.py")):
+        module = f"{package}.{file.stem}"
+        for node in _module(module).body:
+            if isinstance(node, ast.ClassDef) and _kind(node):
+                if any(cls.name == base for _, cls in _lineage(module, node.name)):
+                    found.append(f"{module}.{node.name}")
+    return found
+
+
 @lru_cache(maxsize=64)
 def _module(name: str) -> ast.Module:
     path = ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py")
