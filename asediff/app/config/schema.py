@@ -112,8 +112,10 @@ def family(
     sections: dict[str, Any] = {}
     for row in rows:
         path, defaults = row if isinstance(row, tuple) else (row, {})
-        section = _section(path, defaults, omit, found, families) if isinstance(path, str) else path
-        sections.setdefault(section.model_fields["kind"].default, section)
+        if not isinstance(path, str):
+            sections[path.model_fields["kind"].default] = path
+        elif (kind := signature(path).kind) not in sections:
+            sections[kind] = _section(path, defaults, omit, found, families)
     return Family(choice(list(sections.values())), list(sections.values()))
 
 

@@ -129,8 +129,8 @@ def classes(package: str, base: str) -> list[str]:
         module = f"{package}.{file.stem}"
         for node in _module(module).body:
             if isinstance(node, ast.ClassDef) and _kind(node):
-                if any(cls.name == base for _, cls in _lineage(module, node.name)):
-                    found.append(f"{module}.{node.name}")
+                lineage = _lineage(module, node.name)
+                found += [f"{module}.{node.name}"] if any(cls.name == base for _, cls in lineage) else []
     return found
 
 
