@@ -22,7 +22,8 @@ OWN = "module:Class"
 class Settings(BaseModel):
     """A section of the configuration: unknown keys, wrong types and infinite numbers are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # built with the configuration that they are part of, not each by itself, which takes as long again
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
     def stated(self) -> list[str]:
         """Names of the keys that mean something here."""

@@ -154,13 +154,15 @@ def _lineage(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
 
 def _kind(cls: ast.ClassDef) -> str:
     for node in cls.body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "kind" and node.value is not None:
-            return str(ast.literal_eval(node.value))
+        match node:
+            case ast.AnnAssign(target=ast.Name(id="kind"), value=ast.Constant(value=str(kind))):
+                return kind
     return ""
 
 
 def _is_dataclass(cls: ast.ClassDef) -> bool:
-    return any(ast.unparse(decorator).startswith("dataclass") for decorator in cls.decorator_list)
+    plain = (decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in cls.decorator_list)
+    return any(isinstance(decorator, ast.Name) and decorator.id == "dataclass" for decorator in plain)
 
 
 def _value(module: str, given: ast.expr | None) -> ast.expr | None:
@@ -176,7 +178,8 @@ def _arguments(module: str, cls: ast.ClassDef) -> Iterator[Argument]:
     """The fields of a dataclass, or the arguments of another class' `__init__`."""
     for node in cls.body:
         if _is_dataclass(cls) and isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if not ast.unparse(node.annotation).startswith("ClassVar"):
+            kind = node.annotation.value if isinstance(node.annotation, ast.Subscript) else node.annotation
+            if not (isinstance(kind, ast.Name) and kind.id == "ClassVar"):
                 yield Argument.read(node.target.id, node.annotation, _value(module, node.value))
         elif not _is_dataclass(cls) and isinstance(node, ast.FunctionDef) and node.name == "__init__":
             known = node.args
