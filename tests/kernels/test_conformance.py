@@ -140,7 +140,7 @@ def test_histograms_and_their_gradient(backend, skewed, r_max, width, bonded, mo
     here = [a.to(device_of(backend)) for a in (positions, *rest)]
     found = histograms(backend).smeared_counts(*here, grid, **options)
     assert found.device == here[0].device
-    # the definitions take the image within half of each lattice vector for the nearest: it is, but far out in skewed cells
+    # the definitions take the image within half of each lattice vector for the nearest: not so far out in skewed cells
     miss = 1e-8 if backend in ("reference", "torch") and bonded and skewed else 0.0
     torch.testing.assert_close(found.cpu(), exact, rtol=0, atol=1e-11 + miss)
     if width > 0.0:
