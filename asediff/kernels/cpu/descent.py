@@ -60,18 +60,9 @@ class _SystemReverse:
 
         def call(current: Space, rank: int) -> None:
             _run_reverse(
-                current,
-                self.chain,
-                self.by_chain,
-                step,
-                plan,
-                tape,
-                self.table_gradients,
-                self.begin,
-                self.system,
-                rank,
-                self.n_threads,
-            )
+                current, self.chain, self.by_chain, step, plan, tape, self.table_gradients, self.begin, self.system,
+                rank, self.n_threads,
+            )  # fmt: skip
 
         self.space = until_done(self.space, self.n_threads, call)
 

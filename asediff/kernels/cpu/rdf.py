@@ -152,16 +152,9 @@ class _SmearedCounts(torch.autograd.Function):
         def pull(task: int) -> None:
             f, s = divmod(task, len(boxes))
             _pull(
-                frames[f],
-                kinds,
-                table,
-                boxes[s],
-                limits,
-                expansion.table,
-                expansion.subdivision,
-                incoming[f, s],
+                frames[f], kinds, table, boxes[s], limits, expansion.table, expansion.subdivision, incoming[f, s],
                 result[f],
-            )
+            )  # fmt: skip
 
         _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), pull)
         return torch.from_numpy(result).to(positions.dtype), *[None] * 6

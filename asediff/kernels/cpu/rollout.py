@@ -73,13 +73,10 @@ def rollout(
     n_atoms, n_systems, n_frames = len(positions), batch.n_systems, n_steps // save_every
     n_snapshots = 1 + (n_steps // snapshot_every if snapshot_every else 0)
     record = Record(
-        np.zeros((n_frames, n_atoms, 3), dtype),
-        np.zeros((n_frames, n_atoms, 3), dtype),
-        np.zeros((n_frames, n_systems, 3), dtype),
-        np.zeros((n_snapshots, n_atoms, 3), dtype),
-        np.zeros((n_snapshots, n_atoms, 3), dtype),
-        np.zeros((n_snapshots, *chain.shape), dtype),
-    )
+        np.zeros((n_frames, n_atoms, 3), dtype), np.zeros((n_frames, n_atoms, 3), dtype),
+        np.zeros((n_frames, n_systems, 3), dtype), np.zeros((n_snapshots, n_atoms, 3), dtype),
+        np.zeros((n_snapshots, n_atoms, 3), dtype), np.zeros((n_snapshots, *chain.shape), dtype),
+    )  # fmt: skip
     final_positions, final_velocities, final_chain = positions.copy(), velocities.copy(), chain.copy()
     failures = np.full(n_systems, -1, dtype=np.int64)
 
@@ -93,18 +90,9 @@ def rollout(
 
         def call(current: Space, rank: int) -> None:
             run_forward(
-                current,
-                final_chain[system],
-                step,
-                n_steps,
-                save_every,
-                snapshot_every,
-                record,
-                begin,
-                system,
-                rank,
+                current, final_chain[system], step, n_steps, save_every, snapshot_every, record, begin, system, rank,
                 n_threads,
-            )
+            )  # fmt: skip
 
         space = until_done(space, n_threads, call)
         failures[system] = space.control[FAILED]
@@ -114,17 +102,7 @@ def rollout(
     for_each_system(batch, work)
     failed = failures[failures >= 0]
     return Rollout(
-        *record[:3],
-        final_positions,
-        final_velocities,
-        final_chain,
-        *record[3:],
-        failed_step=int(failed.min()) if len(failed) else -1,
-        batch=batch,
-        tables=tables,
-        stepper=stepper,
-        n_steps=n_steps,
-        save_every=save_every,
-        snapshot_every=snapshot_every,
-        skin=skin,
-    )
+        *record[:3], final_positions, final_velocities, final_chain, *record[3:],
+        failed_step=int(failed.min()) if len(failed) else -1, batch=batch, tables=tables, stepper=stepper,
+        n_steps=n_steps, save_every=save_every, snapshot_every=snapshot_every, skin=skin,
+    )  # fmt: skip

@@ -220,25 +220,17 @@ def make_space(
     atoms[TYPE] = batch.types[begin:end]
     atoms[ORDER] = atoms[SLOT_OF] = np.arange(n_atoms)
     space = Space(
-        geometry=geometry,
-        layout=layout,
+        geometry=geometry, layout=layout,
         table_bits=np.ascontiguousarray(local.reshape(index.shape).astype(np.int32) << TABLE_SHIFT, dtype=np.int32),
-        table=table,
-        spline=np.array([tables.s_lo, 1.0 / tables.spacing, tables.coefficients.shape[1]], dtype=dtype),
-        state=state,
-        spare=np.zeros_like(state),
-        atoms=atoms,
-        first=np.zeros((2, n_bins), dtype=np.int32),
-        images=np.zeros((9, 0), dtype=dtype),
-        entries=np.zeros((2, 0), dtype=np.int32),
+        table=table, spline=np.array([tables.s_lo, 1.0 / tables.spacing, tables.coefficients.shape[1]], dtype=dtype),
+        state=state, spare=np.zeros_like(state), atoms=atoms, first=np.zeros((2, n_bins), dtype=np.int32),
+        images=np.zeros((9, 0), dtype=dtype), entries=np.zeros((2, 0), dtype=np.int32),
         rows=np.zeros((n_atoms, longest), dtype=np.int32),
         near=np.zeros((n_atoms if n_rows == REVERSE_ROWS else 0, longest + LANES), dtype=np.int32),
-        control=np.zeros(control_size(n_threads), dtype=np.int64),
-        partial=np.zeros((n_threads, PARTIALS)),
-        by_block=np.zeros(-(-n_atoms // BLOCK)),
-        first_partner=first_partner.astype(np.int32),
+        control=np.zeros(control_size(n_threads), dtype=np.int64), partial=np.zeros((n_threads, PARTIALS)),
+        by_block=np.zeros(-(-n_atoms // BLOCK)), first_partner=first_partner.astype(np.int32),
         partners=np.stack([partners, moved]).astype(np.int32),
-    )
+    )  # fmt: skip
     return enlarge_images(space, n_images), copies
 
 

@@ -46,15 +46,12 @@ class Step(NamedTuple):
 def make_step(stepper: Stepper, system: int, first_step: int) -> Step:
     """The integrator of one system, for the compiled functions."""
     return Step(
-        kind=int(stepper.kind),
-        timestep=float(stepper.timestep),
-        kT=float(stepper.kT[system]),
+        kind=int(stepper.kind), timestep=float(stepper.timestep), kT=float(stepper.kT[system]),
         n_dof=float(stepper.n_dof[system]),
         chain_masses=np.ascontiguousarray(stepper.chain_masses[system], dtype=np.float64),
         decay=math.exp(-float(stepper.friction[system]) * float(stepper.timestep)),
-        seed=np.uint64(stepper.seeds[system]),
-        first_step=int(first_step),
-    )
+        seed=np.uint64(stepper.seeds[system]), first_step=int(first_step),
+    )  # fmt: skip
 
 
 @inner()

@@ -63,23 +63,9 @@ def _finish(reference, row_count, needed, atom, real, x, y, z, count, capacity):
 
 @triton.jit
 def rows_of_all_pairs(  # type: ignore[no-untyped-def]
-    positions,
-    reference,
-    types,
-    rows,
-    row_count,
-    needed,
-    boxes,
-    numbers,
-    blocks,
-    offsets,
-    moved,
-    capacity,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-    ALL_IMAGES: tl.constexpr,
-):
+    positions, reference, types, rows, row_count, needed, boxes, numbers, blocks, offsets, moved, capacity, BLOCK:
+    tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr, ALL_IMAGES: tl.constexpr,
+):  # fmt: skip
     """Rows of a block of atoms from all atoms of their system."""
     system, atom, real = own_atoms(blocks, BLOCK)
     if tl.load(moved + system) != 0:
@@ -93,13 +79,8 @@ def rows_of_all_pairs(  # type: ignore[no-untyped-def]
             exists = other < last
             a, b, c = load_vector(positions, other, exists)
             s = _nearest_square(
-                x[:, None] - a[None, :],
-                y[:, None] - b[None, :],
-                z[:, None] - c[None, :],
-                box,
-                TRICLINIC,
-                ALL_IMAGES,
-            )
+                x[:, None] - a[None, :], y[:, None] - b[None, :], z[:, None] - c[None, :], box, TRICLINIC, ALL_IMAGES,
+            )  # fmt: skip
             close = (s < reach) & real[:, None] & exists[None, :] & (atom[:, None] != other[None, :])
             entry = other | (tl.load(types + other, mask=exists, other=0) << _ATOM_BITS)
             count = _append(rows, count, close, entry[None, :], atom, capacity)
@@ -154,18 +135,9 @@ def _own_cell(x, y, z, box, grid, TRICLINIC: tl.constexpr):  # type: ignore[no-u
 
 @triton.jit
 def fill_cells(  # type: ignore[no-untyped-def]
-    positions,
-    cell_count,
-    cell_atoms,
-    cell_needed,
-    boxes,
-    grids,
-    blocks,
-    moved,
-    cell_capacity,
-    BLOCK: tl.constexpr,
+    positions, cell_count, cell_atoms, cell_needed, boxes, grids, blocks, moved, cell_capacity, BLOCK: tl.constexpr,
     TRICLINIC: tl.constexpr,
-):
+):  # fmt: skip
     """Sort atoms into cells. `grids` holds the numbers of cells along each vector and the first cell of a system."""
     system, atom, real = own_atoms(blocks, BLOCK)
     if tl.load(moved + system) != 0:
@@ -189,25 +161,9 @@ def _neighbor_cell(i, n, offset):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def rows_of_cells(  # type: ignore[no-untyped-def]
-    positions,
-    reference,
-    types,
-    rows,
-    row_count,
-    needed,
-    cell_count,
-    cell_atoms,
-    boxes,
-    grids,
-    numbers,
-    blocks,
-    moved,
-    capacity,
-    cell_capacity,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-):
+    positions, reference, types, rows, row_count, needed, cell_count, cell_atoms, boxes, grids, numbers, blocks, moved,
+    capacity, cell_capacity, BLOCK: tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr,
+):  # fmt: skip
     """Rows of a block of atoms from the 27 cells around each; cells are at least cutoff + skin high."""
     system, atom, real = own_atoms(blocks, BLOCK)
     if tl.load(moved + system) != 0:

@@ -59,25 +59,10 @@ def load_box(boxes, system):  # type: ignore[no-untyped-def]
     """Lattice vectors and their inverse, row by row, as 18 numbers."""
     p = boxes + 18 * system
     return (
-        tl.load(p),
-        tl.load(p + 1),
-        tl.load(p + 2),
-        tl.load(p + 3),
-        tl.load(p + 4),
-        tl.load(p + 5),
-        tl.load(p + 6),
-        tl.load(p + 7),
-        tl.load(p + 8),
-        tl.load(p + 9),
-        tl.load(p + 10),
-        tl.load(p + 11),
-        tl.load(p + 12),
-        tl.load(p + 13),
-        tl.load(p + 14),
-        tl.load(p + 15),
-        tl.load(p + 16),
-        tl.load(p + 17),
-    )
+        tl.load(p), tl.load(p + 1), tl.load(p + 2), tl.load(p + 3), tl.load(p + 4), tl.load(p + 5), tl.load(p + 6),
+        tl.load(p + 7), tl.load(p + 8), tl.load(p + 9), tl.load(p + 10), tl.load(p + 11), tl.load(p + 12),
+        tl.load(p + 13), tl.load(p + 14), tl.load(p + 15), tl.load(p + 16), tl.load(p + 17),
+    )  # fmt: skip
 
 
 @triton.jit

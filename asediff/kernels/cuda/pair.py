@@ -63,30 +63,10 @@ def _knots(own_tables, entry, interval, inside, n_intervals, MIXED: tl.constexpr
 
 @triton.jit
 def forces_of_rows(  # type: ignore[no-untyped-def]
-    positions,
-    velocities,
-    forces,
-    masses,
-    types,
-    rows,
-    row_count,
-    coefficients,
-    table_index,
-    boxes,
-    numbers,
-    blocks,
-    moved,
-    counter,
-    kinetic,
-    capacity,
-    n_intervals,
-    n_types,
-    KICK: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-    MIXED: tl.constexpr,
-):
+    positions, velocities, forces, masses, types, rows, row_count, coefficients, table_index, boxes, numbers, blocks,
+    moved, counter, kinetic, capacity, n_intervals, n_types, KICK: tl.constexpr, BLOCK: tl.constexpr, LANES:
+    tl.constexpr, TRICLINIC: tl.constexpr, MIXED: tl.constexpr,
+):  # fmt: skip
     """Forces on a block of atoms; with KICK also the last half kick, its sum of m v², and the end of the step."""
     system, atom, real = own_atoms(blocks, BLOCK)
     box = load_box(boxes, system)
@@ -130,24 +110,9 @@ def forces_of_rows(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def energies_of_rows(  # type: ignore[no-untyped-def]
-    positions,
-    types,
-    rows,
-    row_count,
-    coefficients,
-    table_index,
-    boxes,
-    numbers,
-    blocks,
-    sums,
-    capacity,
-    n_intervals,
-    n_types,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-    MIXED: tl.constexpr,
-):
+    positions, types, rows, row_count, coefficients, table_index, boxes, numbers, blocks, sums, capacity, n_intervals,
+    n_types, BLOCK: tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr, MIXED: tl.constexpr,
+):  # fmt: skip
     """Energy and virial (xx, yy, zz, yz, xz, xy of r F) of a block, half of each pair, to `sums` `(n_blocks, 7)`."""
     system, atom, real = own_atoms(blocks, BLOCK)
     box = load_box(boxes, system)
@@ -189,40 +154,11 @@ def energies_of_rows(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def reverse_of_rows(  # type: ignore[no-untyped-def]
-    positions,
-    weights,
-    by_positions,
-    by_velocities,
-    kick,
-    masses,
-    types,
-    rows,
-    row_count,
-    coefficients,
-    by_table,
-    table_index,
-    boxes,
-    numbers,
-    blocks,
-    moved,
-    counter,
-    decay,
-    tape_velocities,
-    sums,
-    capacity,
-    n_intervals,
-    n_types,
-    n_atoms,
-    table_length,
-    KIND: tl.constexpr,
-    RESCALED: tl.constexpr,
-    DRIFT: tl.constexpr,
-    COPIES: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-    MIXED: tl.constexpr,
-):
+    positions, weights, by_positions, by_velocities, kick, masses, types, rows, row_count, coefficients, by_table,
+    table_index, boxes, numbers, blocks, moved, counter, decay, tape_velocities, sums, capacity, n_intervals, n_types,
+    n_atoms, table_length, KIND: tl.constexpr, RESCALED: tl.constexpr, DRIFT: tl.constexpr, COPIES: tl.constexpr, BLOCK:
+    tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr, MIXED: tl.constexpr,
+):  # fmt: skip
     """Pull the field `weights` back through the forces; with DRIFT also through the drift of the step that led here.
 
     `by_positions` gets the Hessian-vector product added, `by_table` `(COPIES, n_tables, n_intervals, 3)` the sums of

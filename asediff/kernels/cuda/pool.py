@@ -57,22 +57,13 @@ def choose_shape(
     densities = torch.where(pbc.all(-1), torch.tensor(counts) / volumes, torch.zeros(()))
     density = float(densities.max())
     shape = Shape(
-        device=positions.device,
-        dtype=positions.dtype,
-        counts=counts,
-        n_types=n_types,
-        tables=(tables.coefficients.shape[0] * len(weights), tables.coefficients.shape[1]),
-        kind=stepper.kind,
+        device=positions.device, dtype=positions.dtype, counts=counts, n_types=n_types,
+        tables=(tables.coefficients.shape[0] * len(weights), tables.coefficients.shape[1]), kind=stepper.kind,
         tchain=stepper.chain_masses.shape[-1],
         triclinic=bool((cell != torch.diag_embed(cell.diagonal(dim1=1, dim2=2))).any()),
-        all_images=reach > 0.5 * lowest,
-        grids=grids,
-        capacity=0,
-        cell_capacity=0,
-        tape_length=tape_length,
-        weights=tuple(weights.tolist()),
-        n_partners=len(partner),
-    )
+        all_images=reach > 0.5 * lowest, grids=grids, capacity=0, cell_capacity=0, tape_length=tape_length,
+        weights=tuple(weights.tolist()), n_partners=len(partner),
+    )  # fmt: skip
     row = min(SPARE * 4.0 / 3.0 * torch.pi * reach**3 * density + ROW_MULTIPLE, max(counts) - 1)
     in_cell = 0.0
     if grids is not None:

@@ -81,17 +81,12 @@ def _layout(
     blocks = [[k, first, starts[k + 1]] for k in range(len(cell)) for first in range(starts[k], starts[k + 1], block)]
     return _Layout(
         boxes=torch.cat([vectors, inverse], 1).reshape(-1, 18).to(device),
-        blocks=torch.tensor(blocks, dtype=torch.int32, device=device),
-        offsets=offsets.to(torch.int32),
-        types=types.to(torch.int32),
-        channels=channels.to(torch.int32).contiguous(),
-        partners=(to_device(first), to_device(partner)),
-        n_channels=int(channels.max()) + 1,
+        blocks=torch.tensor(blocks, dtype=torch.int32, device=device), offsets=offsets.to(torch.int32),
+        types=types.to(torch.int32), channels=channels.to(torch.int32).contiguous(),
+        partners=(to_device(first), to_device(partner)), n_channels=int(channels.max()) + 1,
         images=8 if reach > 0.5 * lowest else 1,
-        triclinic=bool((vectors != torch.diag_embed(vectors.diagonal(dim1=1, dim2=2))).any()),
-        block=block,
-        lanes=lanes,
-    )
+        triclinic=bool((vectors != torch.diag_embed(vectors.diagonal(dim1=1, dim2=2))).any()), block=block, lanes=lanes,
+    )  # fmt: skip
 
 
 def _limits(low: float, high: float, origin: float, width: float, device: torch.device) -> Tensor:

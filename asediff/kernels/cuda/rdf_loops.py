@@ -69,29 +69,10 @@ def _excluded_square(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def add_moments(  # type: ignore[no-untyped-def]
-    positions,
-    types,
-    channels,
-    first_partner,
-    partner,
-    moments,
-    boxes,
-    limits,
-    blocks,
-    offsets,
-    n_atoms,
-    n_systems,
-    n_types,
-    n_channels,
-    n_bins,
-    SMEARED: tl.constexpr,
-    SQUARED: tl.constexpr,
-    EXCLUDED: tl.constexpr,
-    IMAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-):
+    positions, types, channels, first_partner, partner, moments, boxes, limits, blocks, offsets, n_atoms, n_systems,
+    n_types, n_channels, n_bins, SMEARED: tl.constexpr, SQUARED: tl.constexpr, EXCLUDED: tl.constexpr, IMAGES:
+    tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr,
+):  # fmt: skip
     """Add each pair to its bin in `moments` `(n_frames, n_systems, n_channels, n_bins, N_MOMENTS)`.
 
     SMEARED adds the powers of its place t in the bin, -1 <= t < 1; else `moments` are counts, with no last dimension.
@@ -142,28 +123,10 @@ def add_moments(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def sum_slopes(  # type: ignore[no-untyped-def]
-    positions,
-    types,
-    channels,
-    first_partner,
-    partner,
-    slopes,
-    gradient,
-    boxes,
-    limits,
-    blocks,
-    offsets,
-    n_atoms,
-    n_systems,
-    n_types,
-    n_channels,
-    n_bins,
-    EXCLUDED: tl.constexpr,
-    IMAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    TRICLINIC: tl.constexpr,
-):
+    positions, types, channels, first_partner, partner, slopes, gradient, boxes, limits, blocks, offsets, n_atoms,
+    n_systems, n_types, n_channels, n_bins, EXCLUDED: tl.constexpr, IMAGES: tl.constexpr, BLOCK: tl.constexpr, LANES:
+    tl.constexpr, TRICLINIC: tl.constexpr,
+):  # fmt: skip
     """dL/dpositions from dL/dr of a pair, a polynomial in t in each bin: `slopes`, shaped as smeared moments."""
     system, atom, real = own_atoms(blocks, BLOCK)
     frame = tl.program_id(1)

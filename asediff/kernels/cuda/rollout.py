@@ -173,21 +173,13 @@ def _run(
         _keep_last(space, n_steps)
     failed = int(space.failed)
     return DeviceRollout(
-        frame_positions=_unsorted(x, order, 1),
-        frame_velocities=_unsorted(v, order, 1),
+        frame_positions=_unsorted(x, order, 1), frame_velocities=_unsorted(v, order, 1),
         thermo=_thermo(space, sums, chains, kinetic).to(positions.dtype),
-        positions=_unsorted(space.positions.clone(), order),
-        velocities=_unsorted(space.velocities.clone(), order),
-        chain=space.chain.to(positions.dtype, copy=True),
-        snapshots=snapshots,
-        failed_step=failed if failed < NEVER else _not_finite(space, n_steps),
-        inputs=inputs,
-        order=order,
-        n_steps=n_steps,
-        save_every=save_every,
-        snapshot_every=every,
-        space=[],
-    )
+        positions=_unsorted(space.positions.clone(), order), velocities=_unsorted(space.velocities.clone(), order),
+        chain=space.chain.to(positions.dtype, copy=True), snapshots=snapshots,
+        failed_step=failed if failed < NEVER else _not_finite(space, n_steps), inputs=inputs, order=order,
+        n_steps=n_steps, save_every=save_every, snapshot_every=every, space=[],
+    )  # fmt: skip
 
 
 def _not_finite(space: Space, n_steps: int) -> int:

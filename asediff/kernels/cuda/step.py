@@ -13,30 +13,10 @@ _TIMESTEP = tl.constexpr(TIMESTEP)
 
 @triton.jit
 def advance(  # type: ignore[no-untyped-def]
-    positions,
-    velocities,
-    forces,
-    masses,
-    reference,
-    moved,
-    failed,
-    counter,
-    scales,
-    seeds,
-    atom_in_system,
-    kT,
-    decay,
-    numbers,
-    blocks,
-    tape_positions,
-    tape_velocities,
-    first_step,
-    n_atoms,
-    KIND: tl.constexpr,
-    RESCALED: tl.constexpr,
-    TAPE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    positions, velocities, forces, masses, reference, moved, failed, counter, scales, seeds, atom_in_system, kT, decay,
+    numbers, blocks, tape_positions, tape_velocities, first_step, n_atoms, KIND: tl.constexpr, RESCALED: tl.constexpr,
+    TAPE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """First half kick and drift; RESCALED velocities are those times `scales` before."""
     system, atom, real = own_atoms(blocks, BLOCK)
     x, y, z = load_vector(positions, atom, real)
@@ -78,29 +58,10 @@ def rescale(velocities, scales, blocks, BLOCK: tl.constexpr):  # type: ignore[no
 
 @triton.jit
 def reverse_kicks(  # type: ignore[no-untyped-def]
-    positions,
-    by_positions,
-    by_velocities,
-    kick,
-    weights,
-    masses,
-    reference,
-    moved,
-    failed,
-    counter,
-    factors,
-    frame_positions,
-    frame_velocities,
-    numbers,
-    blocks,
-    tape_positions,
-    tape_velocities,
-    n_atoms,
-    RESCALED: tl.constexpr,
-    FIRST: tl.constexpr,
-    FRAME: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    positions, by_positions, by_velocities, kick, weights, masses, reference, moved, failed, counter, factors,
+    frame_positions, frame_velocities, numbers, blocks, tape_positions, tape_velocities, n_atoms, RESCALED:
+    tl.constexpr, FIRST: tl.constexpr, FRAME: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Gradients at a state of the tape, and the field w that both half kicks at its positions pull back.
 
     `kick` is the gradient with respect to the velocities after the first half kick of the step that follows.

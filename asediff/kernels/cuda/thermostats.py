@@ -195,25 +195,10 @@ def _block_sum(sums, blocks_of_systems, system, STRIDE: tl.constexpr, CHUNK: tl.
 
 @triton.jit
 def move_chain(  # type: ignore[no-untyped-def]
-    chain,
-    chain_masses,
-    kT,
-    n_dof,
-    kinetic,
-    block_kinetic,
-    blocks_of_systems,
-    scales,
-    counter,
-    tape_chain,
-    numbers,
-    n_systems,
-    CLOSE: tl.constexpr,
-    OPEN: tl.constexpr,
-    TAPE: tl.constexpr,
-    M: tl.constexpr,
-    P: tl.constexpr,
-    CHUNK: tl.constexpr,
-):
+    chain, chain_masses, kT, n_dof, kinetic, block_kinetic, blocks_of_systems, scales, counter, tape_chain, numbers,
+    n_systems, CLOSE: tl.constexpr, OPEN: tl.constexpr, TAPE: tl.constexpr, M: tl.constexpr, P: tl.constexpr, CHUNK:
+    tl.constexpr,
+):  # fmt: skip
     """The chain's share between two force evaluations: the last half update of a step and the first of the next.
 
     `scales` `(n_systems, 2)` gets the factors of the velocities. CLOSE ends a step with the blocks' sums of m v²; OPEN
@@ -253,25 +238,10 @@ def move_chain(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def reverse_chain(  # type: ignore[no-untyped-def]
-    by_chain,
-    chain_masses,
-    kT,
-    n_dof,
-    sums,
-    frame_overlap,
-    blocks_of_systems,
-    factors,
-    counter,
-    tape_chain,
-    numbers,
-    n_systems,
-    OPEN: tl.constexpr,
-    CLOSE: tl.constexpr,
-    FRAME: tl.constexpr,
-    M: tl.constexpr,
-    P: tl.constexpr,
-    CHUNK: tl.constexpr,
-):
+    by_chain, chain_masses, kT, n_dof, sums, frame_overlap, blocks_of_systems, factors, counter, tape_chain, numbers,
+    n_systems, OPEN: tl.constexpr, CLOSE: tl.constexpr, FRAME: tl.constexpr, M: tl.constexpr, P: tl.constexpr, CHUNK:
+    tl.constexpr,
+):  # fmt: skip
     """Pull gradients back through `move_chain` around the state of this step.
 
     OPEN: a step follows this state; CLOSE: a step led to it. With k the gradient with respect to the velocities that
@@ -308,18 +278,8 @@ def reverse_chain(  # type: ignore[no-untyped-def]
     if CLOSE:
         _, rates, back = _half_chain(places, rates, masses, index, temperature, dof, twice, -half, M)
         by_rates, scale, beta = _reverse_half_chain(
-            rates,
-            by_places,
-            by_rates,
-            overlap * back,
-            masses,
-            index,
-            temperature,
-            dof,
-            twice * back * back,
-            half,
-            M,
-        )
+            rates, by_places, by_rates, overlap * back, masses, index, temperature, dof, twice * back * back, half, M,
+        )  # fmt: skip
         by_kick *= scale
         by_momentum = scale * by_momentum + beta * back
         by_frame *= scale
