@@ -51,7 +51,7 @@ def minimal(**changes):
         ("state_points=[]", "state_points", "give at least 1"),
         ("potential.cutoff=.inf", "potential.cutoff", "finite"),
         ("potential.prior.epsilon=soft", "potential.prior.epsilon", "number"),
-        ("potential.radial.kind=spline", "potential.radial.kind", "choose one of neural, lennard_jones"),
+        ("potential.radial.kind=spline", "potential.radial.kind", "choose one of neural, tabulated"),
         ("units=si", "units", "choose 'metal', 'real' or 'lj'"),
         ("system=3", "system", "the keys are file, lattice"),
         ("system.cells=3", "system", "give both, or n_atoms alone"),

@@ -22,6 +22,7 @@ NOT_CHOSEN = {
     "Measurement": "a result",
     "PairTable": "what an export writes",
     "Trajectory": "a result",
+    "Topology": "part of a structure: bonds and exclusions come with its file",
     "VerifyReport": "a result",
     **dict.fromkeys(("Adjoint", "Engine", "Integrator", "Radial"), "an interface, whose classes are the kinds"),
     **dict.fromkeys(("Observable", "Potential"), "an interface; a class of one's own is module:Class"),
