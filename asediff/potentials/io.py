@@ -16,28 +16,21 @@ from torch import Tensor
 
 from asediff.host.files import write_whole
 from asediff.potentials.base import Potential, SumPotential
-from asediff.potentials.neural import NeuralRadial
 from asediff.potentials.pair import PairPotential
-from asediff.potentials.radial import (
-    LennardJones,
-    ModifiedMorse,
-    Radial,
-    Repulsion,
-    Sum,
-    TabulatedRadial,
-    TemperatureDependent,
-)
-from asediff.potentials.truncation import ForceShifted, Shifted, Switched, Truncated, Truncation
+from asediff.potentials.radial import Radial, Sum
+from asediff.potentials.truncation import Truncation
 
 FORMAT = 1
 VALUES_OF = "values of"
 """Key of the class whose values a file holds, where it is not asediff's own."""
 T = TypeVar("T")
 P = TypeVar("P", bound=Potential)
-_RADIALS: dict[str, type[Radial]] = {
-    c.__name__: c for c in (LennardJones, ModifiedMorse, NeuralRadial, Repulsion, TabulatedRadial, TemperatureDependent)
-}
-_TRUNCATIONS: dict[str, type[Truncation]] = {c.__name__: c for c in (Truncated, Shifted, ForceShifted, Switched)}
+
+
+def _kinds(base: Any) -> dict[str, Any]:
+    """The classes of asediff that a file can name, of a base: those with a `kind`."""
+    below = [base, *(cls for child in base.__subclasses__() for cls in _kinds(child).values())]
+    return {cls.__name__: cls for cls in below if "kind" in vars(cls) and cls.__module__.startswith("asediff.")}
 
 
 def _describe(radial: Radial) -> dict[str, Any] | None:
@@ -45,7 +38,7 @@ def _describe(radial: Radial) -> dict[str, Any] | None:
     if type(radial) is Sum:
         terms = [_describe(term) for term in radial.config()["terms"]]
         return None if None in terms else {"kind": "Sum", "terms": terms}
-    if _RADIALS.get(type(radial).__name__) is not type(radial):
+    if _kinds(Radial).get(type(radial).__name__) is not type(radial):
         return None
     config = {k: _describe(v) if isinstance(v, Radial) else v for k, v in radial.config().items()}
     return None if None in config.values() else {"kind": type(radial).__name__, **config}
@@ -59,7 +52,7 @@ def _build(description: dict[str, Any]) -> Radial:
         return Sum(*(_build(term) for term in arguments["terms"]))
     if "dtype" in arguments:
         arguments["dtype"] = getattr(torch, arguments["dtype"])
-    return _known("radial function", _RADIALS, description["kind"])(**arguments)
+    return _known("radial function", _kinds(Radial), description["kind"])(**arguments)
 
 
 def _known(what: str, classes: dict[str, type[T]], kind: str) -> type[T]:
@@ -87,7 +80,7 @@ def _describe_own(potential: Potential) -> dict[str, Any] | None:
         return None
     truncation = potential.truncation
     radials = {name: _describe(radial) for name, radial in potential.radials.items()}  # type: ignore[arg-type]
-    if None in radials.values() or _TRUNCATIONS.get(type(truncation).__name__) is not type(truncation):
+    if None in radials.values() or _kinds(Truncation).get(type(truncation).__name__) is not type(truncation):
         return None
     return {
         "radial": radials,
@@ -146,7 +139,7 @@ def _built(description: dict[str, Any]) -> Potential:
         return SumPotential(*(_built(term) for term in description["terms"]))
     radials = {name: _build(radial) for name, radial in description["radial"].items()}
     kind = description["truncation"]["kind"]
-    truncation = _known("truncation", _TRUNCATIONS, kind)(
+    truncation = _known("truncation", _kinds(Truncation), kind)(
         **{k: v for k, v in description["truncation"].items() if k != "kind"}
     )
     potential = PairPotential(
