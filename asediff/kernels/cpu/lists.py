@@ -27,6 +27,7 @@ from asediff.kernels.cpu.space import (
     BUILDS,
     CELL,
     FAR,
+    FIRST_PARTNER,
     FORCE,
     GX,
     IMAGE_TYPE,
@@ -37,6 +38,7 @@ from asediff.kernels.cpu.space import (
     LOWER,
     MARGIN,
     MAX_IMAGES,
+    MOVED,
     NEW_ORDER,
     OLD_SLOT,
     ORDER,
@@ -44,6 +46,7 @@ from asediff.kernels.cpu.space import (
     OWN_ENTRY,
     OWNER,
     PADDED,
+    PARTNER,
     POSITION,
     RADIUS,
     REFERENCE,
@@ -144,13 +147,13 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
 @inner()
 def _weigh(space, row, lower, total, atom):  # type: ignore[no-untyped-def]
     """Take an atom's excluded partners out of its row and move weighted ones to their tables; returns both counts."""
-    owners, slot_of, partners = space.entries[OWNER], space.atoms[SLOT_OF], space.partners
+    owners, slot_of, first, partners = space.entries[OWNER], space.atoms[SLOT_OF], space.first, space.first[PARTNER]
     kept, kept_lower = 0, 0
     for e in range(total):
         owner, moved = owners[row[e] & (MAX_IMAGES - 1)], 0
-        for k in range(space.first_partner[atom], space.first_partner[atom + 1]):
-            if slot_of[partners[0, k]] == owner:
-                moved = partners[1, k]
+        for k in range(first[FIRST_PARTNER, atom], first[FIRST_PARTNER, atom + 1]):
+            if slot_of[partners[k]] == owner:
+                moved = first[MOVED, k]
         if moved >= 0:
             row[kept] = row[e] + moved
             kept += 1
@@ -189,7 +192,7 @@ def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-d
         full = (total + LANES - 1) // LANES * LANES
         needed = max(needed, full)
         if full <= longest:
-            if space.partners.shape[1] > 0:
+            if space.first.shape[0] > PARTNER:
                 lower, total = _weigh(space, row, lower, total, atoms[ORDER, slot])
                 full = (total + LANES - 1) // LANES * LANES
             for extra in range(total, full):

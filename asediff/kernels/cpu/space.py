@@ -38,8 +38,9 @@ LISTING, CUTOFF, SKIN = range(3)
 
 BINS, MARGIN, PERIODIC = range(3)
 """Rows of `layout`: bins along each lattice vector, those repeated on each side, whether periodic."""
-PADDED, HOME = range(2)
-"""Rows of `first`: first entry of each bin with its repetitions, first slot of each bin."""
+PADDED, HOME, FIRST_PARTNER, PARTNER, MOVED = range(5)
+"""Rows of `first`: first entry of each bin with its repetitions, first slot of each bin. With exclusions also, by atom,
+where its partners begin; the partners; and what moves an entry to the table of the pair's weight, -1 for none."""
 
 S_LO, INVERSE_SPACING, INTERVALS = range(3)
 """Entries of `spline`."""
@@ -71,7 +72,7 @@ class Space(NamedTuple):
         state: `(n_rows, n_padded)`, one column for each slot.
         spare: like state, while rebuilding.
         atoms: `(ATOM_ROWS, n_atoms)` int32.
-        first: `(2, n_bins + 1)` int32.
+        first: `(2, n_bins + 1)` int32, with exclusions `(5, ...)`.
         images: `(9, n_images)`.
         entries: `(2, n_images)` int32: slot of the owner, its type.
         rows: `(n_atoms, longest)` int32, neighbor entries of each slot.
@@ -79,9 +80,6 @@ class Space(NamedTuple):
         control: int64.
         partial: `(n_threads, PARTIALS)` float64, sums of each thread.
         by_block: float64, one sum for each `BLOCK` slots.
-        first_partner: `(n_atoms + 1,)` int32, where each atom's part of `partners` begins; `(1,)` without any.
-        partners: `(2, n)` int32, by atom: those its interaction with has a weight, and what moves an entry to the
-            weighted table, -1 for an excluded one.
     """
 
     geometry: Array
@@ -100,8 +98,6 @@ class Space(NamedTuple):
     control: Array
     partial: Array
     by_block: Array
-    first_partner: Array
-    partners: Array
 
 
 class TableCopies(NamedTuple):
@@ -205,6 +201,10 @@ def make_space(
     neighbors = 4.0 / 3.0 * np.pi * listing**3 * n_atoms / volume
     longest = padded(int(min(1.25 * neighbors + 32, n_atoms + 16)))
     n_bins = 16 * n_atoms + 4096
+    first = np.zeros((5 if len(partners) else 2, max(n_bins, len(partners))), dtype=np.int32)
+    if len(partners):
+        first[FIRST_PARTNER, : n_atoms + 1] = first_partner
+        first[PARTNER, : len(partners)], first[MOVED, : len(partners)] = partners, moved
     state = np.zeros((n_rows, n_padded), dtype=dtype)
     state[MASS : INVERSE_MASS + 1] = 1.0
     state[MASS, :n_atoms] = batch.masses[begin:end]
@@ -223,13 +223,12 @@ def make_space(
         geometry=geometry, layout=layout,
         table_bits=np.ascontiguousarray(local.reshape(index.shape).astype(np.int32) << TABLE_SHIFT, dtype=np.int32),
         table=table, spline=np.array([tables.s_lo, 1.0 / tables.spacing, tables.coefficients.shape[1]], dtype=dtype),
-        state=state, spare=np.zeros_like(state), atoms=atoms, first=np.zeros((2, n_bins), dtype=np.int32),
+        state=state, spare=np.zeros_like(state), atoms=atoms, first=first,
         images=np.zeros((9, 0), dtype=dtype), entries=np.zeros((2, 0), dtype=np.int32),
         rows=np.zeros((n_atoms, longest), dtype=np.int32),
         near=np.zeros((n_atoms if n_rows == REVERSE_ROWS else 0, longest + LANES), dtype=np.int32),
         control=np.zeros(control_size(n_threads), dtype=np.int64), partial=np.zeros((n_threads, PARTIALS)),
-        by_block=np.zeros(-(-n_atoms // BLOCK)), first_partner=first_partner.astype(np.int32),
-        partners=np.stack([partners, moved]).astype(np.int32),
+        by_block=np.zeros(-(-n_atoms // BLOCK)),
     )  # fmt: skip
     return enlarge_images(space, n_images), copies
 
