@@ -146,7 +146,12 @@ state_points:
 potential: {cutoff: 1.8, radial: {kind: yukawa, strength: 2.0}, prior: none}
 method: METHOD
 validation:
-  {kind: torch, timestep: 0.002, equilibration_steps: 20, steps: 100, save_every: 10, integrator: {kind: weak_coupling, tau: 0.1}}
+  kind: torch
+  timestep: 0.002
+  equilibration_steps: 20
+  steps: 100
+  save_every: 10
+  integrator: {kind: weak_coupling, tau: 0.1}
 """
 METHODS = {
     "louder": "{kind: louder, factor: 1.25}",

@@ -1,6 +1,6 @@
 """Whatever bytes or values come, the outcome is a result or a `ValueError` of one line, never another exception.
 
-The examples are the same in every run; more of them: `ASEDIFF_FUZZ=5000 python -m pytest tests/test_fuzz.py`.
+The examples are the same in every run; more of them: `ASEDIFF_FUZZ=5000 python -m pytest tests/app/test_fuzz.py`.
 """
 
 import copy
