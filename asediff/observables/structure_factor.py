@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from asediff.checks.described import Doc
 from asediff.observables.base import Observable, frames_of
@@ -20,6 +21,8 @@ from asediff.trajectory import Trajectory
 
 FINE = 20
 """Points per bin that a curve is averaged over."""
+PHASES = 1 << 22
+"""Most phases k · r that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,7 @@ class StructureFactor(Observable):
         results = []
         for s in range(system.n_systems):
             vectors, owner = self._wave_vectors(system, s)
-            phase = positions[:, offsets[s] : offsets[s + 1]] @ vectors.T
-            amplitude = torch.cos(phase).sum(1).square() + torch.sin(phase).sum(1).square()
+            amplitude = _squared_amplitudes(positions[:, offsets[s] : offsets[s + 1]], vectors)
             sums = amplitude.new_zeros(len(positions), self.bins).index_add(1, owner, amplitude)
             each = torch.bincount(owner, minlength=self.bins) * (offsets[s + 1] - offsets[s])
             results.append(sums / each)
@@ -112,6 +114,25 @@ class StructureFactor(Observable):
                 "use fewer bins, a larger q_min or a larger box"
             )
         return torch.tensor(vectors).to(system.positions), torch.tensor(owner, device=system.device)
+
+
+def _squared_amplitudes(positions: Tensor, vectors: Tensor) -> Tensor:
+    """| Σ_j exp(i k · r_j) |² for positions `(n_frames, n_atoms, 3)` and wave vectors `(n, 3)`: `(n_frames, n)`.
+
+    Block by block; a backward pass makes the phases of a block again, so that memory stays that of one.
+    """
+
+    def of(block: Tensor, some: Tensor) -> Tensor:
+        phase = block @ some.T
+        return torch.cos(phase).sum(1).square() + torch.sin(phase).sum(1).square()
+
+    n_atoms = max(1, positions.shape[1])
+    some = min(len(vectors), max(1, PHASES // n_atoms))
+    rows = []
+    for block in positions.split(max(1, PHASES // (n_atoms * some))):
+        parts = [checkpoint(of, block, v, use_reentrant=False, preserve_rng_state=False) for v in vectors.split(some)]
+        rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows)
 
 
 @lru_cache(maxsize=16)

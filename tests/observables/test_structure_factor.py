@@ -12,7 +12,7 @@ from ase.build import bulk
 from sampling import seed as shifted
 from sampling import sigmas
 
-from asediff.observables import StructureFactor
+from asediff.observables import StructureFactor, structure_factor
 from asediff.system import System
 
 
@@ -75,6 +75,21 @@ def test_gradient():
     positions = system.positions.clone().requires_grad_()
     factor = StructureFactor(5.0, 3, q_min=1.0)
     assert torch.autograd.gradcheck(lambda x: factor(system.replace(positions=x)), positions)
+
+
+@pytest.mark.parametrize("phases", [1, 300, 1 << 22])
+def test_blocks_of_phases_give_the_same_values_and_gradients(phases, monkeypatch):
+    """However few phases are held at once: single wave vectors, single frames, all of them."""
+    system = System.from_atoms(gas(20, 5.0))
+    x = (system.positions + torch.tensor([0.0, 0.1, 0.3])[:, None, None]).requires_grad_()
+    k = StructureFactor(5.0, 3, q_min=1.0)._wave_vectors(system, 0)[0]
+    monkeypatch.setattr(structure_factor, "PHASES", phases)
+    expected = torch.exp(1j * (x @ k.T).to(torch.complex128)).sum(1).abs().square()
+    found = structure_factor._squared_amplitudes(x, k)
+    weights = torch.linspace(-1.0, 1.0, found.numel(), dtype=torch.float64).reshape(found.shape)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    gradients = [torch.autograd.grad((weights * values).sum(), x)[0] for values in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
 def test_bins_without_wave_vectors_are_refused():
