@@ -55,7 +55,7 @@ class Backend(Protocol):
 
     def pair_histograms(
         self, positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, *, lower: float,
-        upper: float, bins: int, squared: bool = False, exclusions: Exclusions | None = None,
+        upper: float, bins: int, exclusions: Exclusions | None = None,
     ) -> Tensor:  # fmt: skip
         """Number of unordered pairs in each bin; see `asediff.kernels.cpu.rdf.pair_histograms`."""
 

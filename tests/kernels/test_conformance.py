@@ -156,21 +156,18 @@ def test_histograms_and_their_gradient(backend, skewed, r_max, width, bonded, mo
 
 
 @pytest.mark.parametrize("backend", FUSED)
-@pytest.mark.parametrize("squared", [False, True], ids=["", "squared"])
 @BONDED
-def test_plain_histograms(backend, squared, bonded):
+def test_plain_histograms(backend, bonded):
     positions, *rest = brute_force.gas()
     exclusions = brute_force.chains(rest[1]) if bonded else None
     exact = torch.zeros(2, 2, 2, 11, dtype=torch.int64)
     for frame in range(2):
         for s, channel, r in brute_force.distances(positions[frame], *rest, exclusions):
-            place = ((r * r if squared else r) - 0.5) / (3.4 - 0.5) * 11
+            place = (r - 0.5) / (3.4 - 0.5) * 11
             inside = (place >= 0) & (place < 11)
             exact[frame, s].index_put_((channel[inside], place[inside].long()), torch.tensor(1), accumulate=True)
     here = [a.to(device_of(backend)) for a in (positions, *rest)]
-    found = histograms(backend).pair_histograms(
-        *here, lower=0.5, upper=3.4, bins=11, squared=squared, exclusions=exclusions
-    )
+    found = histograms(backend).pair_histograms(*here, lower=0.5, upper=3.4, bins=11, exclusions=exclusions)
     assert found.dtype == torch.int64
     assert torch.equal(found.cpu(), exact)
 

@@ -130,13 +130,14 @@ def choose_cells(cell, inverse, reach, n_atoms):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
-def gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points):  # type: ignore[no-untyped-def]
-    """Copy the atoms of the half stencil around cell (x, y, z), moved to their nearest image, into `points`.
+def gather_candidates(here, start, xyz, cell, n_cells, stencil, slots, points):  # type: ignore[no-untyped-def]
+    """Copy the atoms of the half stencil around cell number `here`, moved to their nearest image, into `points`.
 
     Returns:
         number of candidates, slots `(n,)` and points `(3, n)`, the last two enlarged when they were too small.
     """
     n_x, n_y, n_z = n_cells[0], n_cells[1], n_cells[2]
+    x, y, z = here // (n_y * n_z), here // n_z % n_y, here % n_z
     n = 0
     for o in range(stencil.shape[0]):
         box_x, box_y = x + stencil[o, 0], y + stencil[o, 1]

@@ -9,7 +9,6 @@ Work is shared among threads by (frame, system); each writes its own part, so re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,9 +61,9 @@ def _compile(build: str):  # type: ignore[no-untyped-def]
         pull_on_atoms(frame, kinds, channels, box, limits, slopes, gradient)
 
     @numba.njit(cache=True, nogil=True)
-    def histogram(frame, kinds, channels, box, limits, squared, counts):  # type: ignore[no-untyped-def]
+    def histogram(frame, kinds, channels, box, limits, counts):  # type: ignore[no-untyped-def]
         _ = build
-        count_pairs(frame, kinds, channels, box, limits, squared, counts)
+        count_pairs(frame, kinds, channels, box, limits, counts)
 
     return cells, smear, pull, histogram
 
@@ -198,41 +197,28 @@ def smeared_counts(
 
 
 def pair_histograms(
-    positions: Tensor,
-    cell: Tensor,
-    offsets: Tensor,
-    types: Tensor,
-    channels: Tensor,
-    *,
-    lower: float,
-    upper: float,
-    bins: int,
-    squared: bool = False,
-    exclusions: Exclusions | None = None,
-) -> Tensor:
+    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, *, lower: float, upper: float,
+    bins: int, exclusions: Exclusions | None = None,
+) -> Tensor:  # fmt: skip
     """Number of unordered pairs in each bin [edge_k, edge_k+1), all channels in one pass.
 
     Args:
         positions, cell, offsets, types, channels: as in `smeared_counts`.
-        lower: first edge in r (length), or in r² (length²) if squared.
-        upper: last edge, in the same variable.
+        lower, upper: first and last edge, length.
         bins: number of equal bins.
-        squared: bins are uniform in r² instead of r.
         exclusions: as in `smeared_counts`.
 
     Returns:
         `(n_frames, n_systems, n_channels, bins)` int64.
     """
     frames, kinds, table = _as_frames(positions), _int_array(types), _int_array(channels)
-    low2, high2 = (lower, upper) if squared else (lower**2, upper**2)
-    high = math.sqrt(high2)
-    boxes = _boxes(_real_array(cell), _int_array(offsets), kinds, high, exclusions)
-    limits = np.array([np.nextafter(low2, -np.inf), high2, lower, (upper - lower) / bins])
+    boxes = _boxes(_real_array(cell), _int_array(offsets), kinds, upper, exclusions)
+    limits = np.array([np.nextafter(lower**2, -np.inf), upper**2, lower, (upper - lower) / bins])
     counts = np.zeros((len(frames), len(boxes), int(channels.max()) + 1, bins), np.int64)
 
     def count(task: int) -> None:
         f, s = divmod(task, len(boxes))
-        _count(frames[f], kinds, table, boxes[s], limits, squared, counts[f, s])
+        _count(frames[f], kinds, table, boxes[s], limits, counts[f, s])
 
     _each(len(frames) * len(boxes), frames.shape[1] // len(boxes), count)
     return torch.from_numpy(counts)

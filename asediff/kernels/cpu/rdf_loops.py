@@ -58,6 +58,15 @@ def leave_out(slot, count, slots, squares, hits, order, xyz, box):  # type: igno
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
+def find(slot, first, n, points, xyz, above2, below2, squares, hits, slots, order, box):  # type: ignore[no-untyped-def]
+    """See `partners`; without excluded ones."""
+    count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
+    if box.partner.shape[0] > 0:
+        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
+    return count
+
+
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def add_moments(positions, types, channels, box, limits, moments):  # type: ignore[no-untyped-def]
     """Add each pair to `moments` (n_channels, n_sub_bins, N_MOMENTS); see `_limits`."""
     above2, below2, origin, per_width = limits[0], limits[1], limits[2], 1.0 / limits[3]
@@ -68,35 +77,29 @@ def add_moments(positions, types, channels, box, limits, moments):  # type: igno
     squares, hits = np.empty(SCRATCH), np.empty(SCRATCH, np.int32)
     n_sub_bins = moments.shape[1]
     flat = moments.reshape(-1)
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                here = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[here] == start[here + 1]:
+    for here in range(start.shape[0] - 1):
+        if start[here] == start[here + 1]:
+            continue
+        n, slots, points = gather_candidates(here, start, xyz, cell, n_cells, stencil, slots, points)
+        if squares.shape[0] < slots.shape[0]:
+            squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
+        for slot in range(start[here], start[here + 1]):
+            count = find(slot, slot - start[here] + 1, n, points, xyz, above2, below2, squares, hits, slots, order, box)
+            for h in range(count):
+                squares[h] = (math.sqrt(squares[h]) - origin) * per_width
+            row = channels[kinds[slot]]
+            for h in range(count):
+                channel = row[kinds[slots[hits[h]]]]
+                if channel < 0:
                     continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if squares.shape[0] < slots.shape[0]:
-                    squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
-                for slot in range(start[here], start[here + 1]):
-                    first = slot - start[here] + 1
-                    count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
-                    if box.partner.shape[0] > 0:
-                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
-                    for h in range(count):
-                        squares[h] = (math.sqrt(squares[h]) - origin) * per_width
-                    row = channels[kinds[slot]]
-                    for h in range(count):
-                        channel = row[kinds[slots[hits[h]]]]
-                        if channel < 0:
-                            continue
-                        b = min(int(squares[h]), n_sub_bins - 1)
-                        t = 2.0 * (squares[h] - b) - 1.0
-                        at = (channel * n_sub_bins + b) * N_MOMENTS
-                        low = _powers(t)
-                        t2 = t * t
-                        high = low * splat((t2 * t2) * (t2 * t2))
-                        store(flat, at, load(flat, at) + low)
-                        store(flat, at + BLOCK, load(flat, at + BLOCK) + high)
+                b = min(int(squares[h]), n_sub_bins - 1)
+                t = 2.0 * (squares[h] - b) - 1.0
+                at = (channel * n_sub_bins + b) * N_MOMENTS
+                low = _powers(t)
+                t2 = t * t
+                high = low * splat((t2 * t2) * (t2 * t2))
+                store(flat, at, load(flat, at) + low)
+                store(flat, at + BLOCK, load(flat, at + BLOCK) + high)
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
@@ -112,60 +115,52 @@ def pull_on_atoms(positions, types, channels, box, limits, slopes, gradient):  #
     n_sub_bins = slopes.shape[1]
     flat = slopes.reshape(-1)
     pulled = np.zeros((order.shape[0], 3))
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                here = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[here] == start[here + 1]:
+    for here in range(start.shape[0] - 1):
+        if start[here] == start[here + 1]:
+            continue
+        n, slots, points = gather_candidates(here, start, xyz, cell, n_cells, stencil, slots, points)
+        if squares.shape[0] < slots.shape[0]:
+            squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
+            pull = np.empty(slots.shape[0])
+        for slot in range(start[here], start[here + 1]):
+            count = find(slot, slot - start[here] + 1, n, points, xyz, above2, below2, squares, hits, slots, order, box)
+            for h in range(count):
+                squares[h] = math.sqrt(squares[h])
+            row = channels[kinds[slot]]
+            for h in range(count):
+                channel = row[kinds[slots[hits[h]]]]
+                pull[h] = 0.0
+                if channel < 0 or squares[h] == 0.0:
                     continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if squares.shape[0] < slots.shape[0]:
-                    squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
-                    pull = np.empty(slots.shape[0])
-                for slot in range(start[here], start[here + 1]):
-                    first = slot - start[here] + 1
-                    count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
-                    if box.partner.shape[0] > 0:
-                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
-                    for h in range(count):
-                        squares[h] = math.sqrt(squares[h])
-                    row = channels[kinds[slot]]
-                    for h in range(count):
-                        channel = row[kinds[slots[hits[h]]]]
-                        pull[h] = 0.0
-                        if channel < 0 or squares[h] == 0.0:
-                            continue
-                        place = (squares[h] - origin) * per_width
-                        b = min(int(place), n_sub_bins - 1)
-                        t = 2.0 * (place - b) - 1.0
-                        at = (channel * n_sub_bins + b) * N_MOMENTS
-                        t2 = t * t
-                        terms = load(flat, at) + load(flat, at + BLOCK) * splat((t2 * t2) * (t2 * t2))
-                        pull[h] = total(terms * _powers(t)) / squares[h]
-                    sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
-                    for h in range(count):
-                        k = hits[h]
-                        f_x = pull[h] * (points[0, k] - xyz[0, slot])
-                        f_y = pull[h] * (points[1, k] - xyz[1, slot])
-                        f_z = pull[h] * (points[2, k] - xyz[2, slot])
-                        sum_x += f_x
-                        sum_y += f_y
-                        sum_z += f_z
-                        pulled[slots[k], 0] += f_x
-                        pulled[slots[k], 1] += f_y
-                        pulled[slots[k], 2] += f_z
-                    pulled[slot, 0] -= sum_x
-                    pulled[slot, 1] -= sum_y
-                    pulled[slot, 2] -= sum_z
+                place = (squares[h] - origin) * per_width
+                b = min(int(place), n_sub_bins - 1)
+                t = 2.0 * (place - b) - 1.0
+                at = (channel * n_sub_bins + b) * N_MOMENTS
+                t2 = t * t
+                terms = load(flat, at) + load(flat, at + BLOCK) * splat((t2 * t2) * (t2 * t2))
+                pull[h] = total(terms * _powers(t)) / squares[h]
+            sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
+            for h in range(count):
+                k = hits[h]
+                f_x = pull[h] * (points[0, k] - xyz[0, slot])
+                f_y = pull[h] * (points[1, k] - xyz[1, slot])
+                f_z = pull[h] * (points[2, k] - xyz[2, slot])
+                sum_x += f_x
+                sum_y += f_y
+                sum_z += f_z
+                pulled[slots[k], 0] += f_x
+                pulled[slots[k], 1] += f_y
+                pulled[slots[k], 2] += f_z
+            pulled[slot, 0] -= sum_x
+            pulled[slot, 1] -= sum_y
+            pulled[slot, 2] -= sum_z
     for slot in range(order.shape[0]):
         for d in range(3):
             gradient[order[slot], d] = pulled[slot, d]
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)
-def count_pairs(  # type: ignore[no-untyped-def]
-    positions, types, channels, box, limits, squared, counts
-):
+def count_pairs(positions, types, channels, box, limits, counts):  # type: ignore[no-untyped-def]
     """Count every pair in `counts` (n_channels, bins); see `_limits`."""
     above2, below2, origin, per_width = limits[0], limits[1], limits[2], 1.0 / limits[3]
     cell, n_cells, stencil = box.cell, box.n_cells, box.stencil
@@ -174,29 +169,22 @@ def count_pairs(  # type: ignore[no-untyped-def]
     slots, points = np.empty(SCRATCH, np.int32), np.zeros((3, SCRATCH))
     squares, hits = np.empty(SCRATCH), np.empty(SCRATCH, np.int32)
     bins = counts.shape[1]
-    for x in range(n_cells[0]):
-        for y in range(n_cells[1]):
-            for z in range(n_cells[2]):
-                here = (x * n_cells[1] + y) * n_cells[2] + z
-                if start[here] == start[here + 1]:
-                    continue
-                n, slots, points = gather_candidates(x, y, z, start, xyz, cell, n_cells, stencil, slots, points)
-                if squares.shape[0] < slots.shape[0]:
-                    squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
-                for slot in range(start[here], start[here + 1]):
-                    first = slot - start[here] + 1
-                    count = partners(slot, first, n, points, xyz, above2, below2, squares, hits)
-                    if box.partner.shape[0] > 0:
-                        count = leave_out(slot, count, slots, squares, hits, order, xyz, box)
-                    if not squared:
-                        for h in range(count):
-                            squares[h] = math.sqrt(squares[h])
-                    row = channels[kinds[slot]]
-                    for h in range(count):
-                        channel = row[kinds[slots[hits[h]]]]
-                        place = (squares[h] - origin) * per_width
-                        if channel >= 0 and 0.0 <= place < bins:
-                            counts[channel, int(place)] += 1
+    for here in range(start.shape[0] - 1):
+        if start[here] == start[here + 1]:
+            continue
+        n, slots, points = gather_candidates(here, start, xyz, cell, n_cells, stencil, slots, points)
+        if squares.shape[0] < slots.shape[0]:
+            squares, hits = np.empty(slots.shape[0]), np.empty(slots.shape[0], np.int32)
+        for slot in range(start[here], start[here + 1]):
+            count = find(slot, slot - start[here] + 1, n, points, xyz, above2, below2, squares, hits, slots, order, box)
+            for h in range(count):
+                squares[h] = math.sqrt(squares[h])
+            row = channels[kinds[slot]]
+            for h in range(count):
+                channel = row[kinds[slots[hits[h]]]]
+                place = (squares[h] - origin) * per_width
+                if channel >= 0 and 0.0 <= place < bins:
+                    counts[channel, int(place)] += 1
 
 
 @numba.njit(nogil=True, fastmath=FAST, forceinline=True)

@@ -7,7 +7,6 @@ atomic additions. All pairs of a system are examined: a GPU looks at 10^10 pairs
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -120,9 +119,7 @@ class _SmearedCounts(torch.autograd.Function):
         for frames in _frames(positions).split(_frames_at_once(layout, n_sub_bins)):
             shape = (len(frames), len(layout.boxes), layout.n_channels)
             moments = torch.zeros(*shape, n_sub_bins, N_MOMENTS, dtype=torch.float64, device=device)
-            layout.launch(
-                cuda_rdf_loops.add_moments, frames, (moments,), limits, n_sub_bins, SMEARED=True, SQUARED=False
-            )
+            layout.launch(cuda_rdf_loops.add_moments, frames, (moments,), limits, n_sub_bins, SMEARED=True)
             # what bin b, padding included, gives to bin b - q; then the sum over q
             parts = moments.reshape(*shape, -1, table.shape[1]) @ table.T
             windows = parts.unfold(-2, 2 * expansion.padding + 1, 1)
@@ -187,29 +184,19 @@ def smeared_counts(
 
 
 def pair_histograms(
-    positions: Tensor,
-    cell: Tensor,
-    offsets: Tensor,
-    types: Tensor,
-    channels: Tensor,
-    *,
-    lower: float,
-    upper: float,
-    bins: int,
-    squared: bool = False,
-    exclusions: Exclusions | None = None,
-) -> Tensor:
+    positions: Tensor, cell: Tensor, offsets: Tensor, types: Tensor, channels: Tensor, *, lower: float, upper: float,
+    bins: int, exclusions: Exclusions | None = None,
+) -> Tensor:  # fmt: skip
     """As `asediff.kernels.cpu.rdf.pair_histograms`, on the device of the positions.
 
     Raises:
         ValueError: the window is wider than a box is high.
     """
-    low, high = (math.sqrt(lower), math.sqrt(upper)) if squared else (lower, upper)
-    layout = _layout(cell, offsets, types, channels, high, exclusions)
+    layout = _layout(cell, offsets, types, channels, upper, exclusions)
     if layout is None:
         raise ValueError(f"upper={upper}: farther than a box is high; repeat the cell or lower it")
     counts = torch.zeros(len(positions), len(cell), layout.n_channels, bins, dtype=torch.int64, device=positions.device)
-    limits = _limits(low, high, lower, (upper - lower) / bins, positions.device)
+    limits = _limits(lower, upper, lower, (upper - lower) / bins, positions.device)
     for frames, part in zip(_frames(positions).split(MOST_FRAMES), counts.split(MOST_FRAMES), strict=True):
-        layout.launch(cuda_rdf_loops.add_moments, frames, (part,), limits, bins, SMEARED=False, SQUARED=squared)
+        layout.launch(cuda_rdf_loops.add_moments, frames, (part,), limits, bins, SMEARED=False)
     return counts

@@ -70,13 +70,12 @@ def _excluded_square(  # type: ignore[no-untyped-def]
 @triton.jit
 def add_moments(  # type: ignore[no-untyped-def]
     positions, types, channels, first_partner, partner, moments, boxes, limits, blocks, offsets, n_atoms, n_systems,
-    n_types, n_channels, n_bins, SMEARED: tl.constexpr, SQUARED: tl.constexpr, EXCLUDED: tl.constexpr, IMAGES:
+    n_types, n_channels, n_bins, SMEARED: tl.constexpr, EXCLUDED: tl.constexpr, IMAGES:
     tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, TRICLINIC: tl.constexpr,
 ):  # fmt: skip
     """Add each pair to its bin in `moments` `(n_frames, n_systems, n_channels, n_bins, N_MOMENTS)`.
 
     SMEARED adds the powers of its place t in the bin, -1 <= t < 1; else `moments` are counts, with no last dimension.
-    SQUARED bins are uniform in r².
     """
     system, atom, real = own_atoms(blocks, BLOCK)
     frame = tl.program_id(1)
@@ -107,7 +106,7 @@ def add_moments(  # type: ignore[no-untyped-def]
             counted = (channel >= 0) & (s >= low) & (s < high)
             if EXCLUDED:
                 counted = counted & (s > left_out)
-            place = s if SQUARED else tl.sqrt(s)
+            place = tl.sqrt(s)
             place = (tl.where(counted, place, origin) - origin) * per_width
             bin_ = tl.minimum(place.to(tl.int32), n_bins - 1)
             target = (first_bin + channel) * n_bins + bin_
