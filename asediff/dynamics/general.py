@@ -6,6 +6,7 @@ is differentiated by autograd.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from asediff.dynamics.adjoints import Adjoint
 from asediff.dynamics.chain import Chain, StrayedError, Tensors
 from asediff.dynamics.steppers import State, Stepper, check_rates
+from asediff.kernels import arrays
 from asediff.neighbors import NeighborList, Neighbors
 from asediff.potentials.base import Potential, compiled_terms
 from asediff.potentials.splines import PairSpline
@@ -52,8 +54,12 @@ def general_run(
     terms = _terms(system, potential, stepper.kT, skin, in_torch=adjoint.keeps_graph)
     reach = math.inf if potential.cutoff is None else potential.cutoff
     chain = _Dynamics(system, terms, stepper, reach, n_steps, save_every, first_step)
-    recording = adjoint.run(chain, chain.start(state))
-    frames, final = State(*recording.frames), State(*recording.final[:3])
+    driven = _driven(chain, state)
+    if driven is None:
+        recording = adjoint.run(chain, chain.start(state))
+        frames, final = State(*recording.frames), State(*recording.final[:3])
+    else:
+        frames, final = driven
     with torch.no_grad():
         # A softened core keeps an exploded run finite: atoms that cross the whole cutoff in a step show it.
         fastest = torch.stack([frames.velocities.abs().max(), final.velocities.abs().max()]).max()
@@ -63,6 +69,19 @@ def general_run(
         rows = [chain.thermodynamics(State(*frame)) for frame in zip(*frames, strict=True)]
     energy, pressure, conserved = (torch.stack(column) for column in zip(*rows, strict=True))
     return frames, final, energy, pressure, conserved
+
+
+def _driven(chain: _Dynamics, state: State) -> tuple[State, State] | None:
+    """Frames and last state of a run without gradient, all but the forces of terms without tables in compiled steps.
+
+    None where the stepper has no compiled form, no term has a table, or a gradient is wanted.
+    """
+    pairs = [term for term in chain.terms if isinstance(term, _KernelPairs)]
+    form = chain.stepper.compiled(chain.first_step)
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (*state, *chain.parameters))
+    if not pairs or len(chain.terms) == 1 or form is None or wanted:
+        return None
+    return pairs[0].drive(chain, state, form)
 
 
 class _Term(ABC):
@@ -117,12 +136,37 @@ class _KernelPairs(_Term):
         from asediff.kernels.cpu.static import PairEvaluator  # compilers take seconds to load
 
         self.parameters = (spline.coefficients.to(system.dtype),)
-        self.evaluator = PairEvaluator(*spline.arrays(system), skin=0.12 * spline.cutoff if skin is None else skin)
+        self.skin = 0.12 * spline.cutoff if skin is None else skin
+        self.evaluator = PairEvaluator(*spline.arrays(system), skin=self.skin)
 
     def forces(self, system: System, parameters: Tensors) -> Tensor:
         # the tables of a run do not change: `parameters` are the values that the evaluator was made of
         result: Tensor = _KernelForces.apply(system.positions, parameters[0], self.evaluator)
         return result
+
+    def drive(self, chain: _Dynamics, state: State, form: arrays.Stepper) -> tuple[State, State]:
+        """Frames and last state, with the forces of the chain's other terms from outside; see `DrivenRun`."""
+        from asediff.kernels.cpu.backend import stepper_arrays
+        from asediff.kernels.cpu.driven import DrivenRun
+
+        others = [term for term in chain.terms if term is not self]
+
+        def forces(here: np.ndarray) -> np.ndarray:
+            frame = chain.system.replace(positions=torch.from_numpy(here.copy()))  # lists keep where atoms were
+            return functools.reduce(torch.add, (term.forces(frame, term.parameters) for term in others)).numpy()
+
+        with torch.no_grad():
+            x, v, thermostat = (tensor.detach().numpy() for tensor in state)
+            run = DrivenRun(
+                x, v, thermostat, self.evaluator.batch, self.evaluator.tables, stepper_arrays(form, x.dtype),
+                forces, skin=self.skin,
+            )  # fmt: skip
+            frames = []
+            for _ in range(chain.n_steps // chain.save_every):
+                if not run.advance(chain.save_every):
+                    raise InstabilityError(chain.timestep)
+                frames.append([torch.from_numpy(a.copy()) for a in (run.positions[0], run.velocities(), run.chain)])
+        return State(*(torch.stack(column) for column in zip(*frames, strict=True))), State(*frames[-1])
 
     def energy_virial(self, system: System) -> tuple[Tensor, Tensor]:
         found = self.evaluator.forces(system.positions.numpy())
@@ -155,10 +199,13 @@ class _Autograd(_Term):
         self.parameters = tuple(p for _, p in trainable)
 
     def forces(self, system: System, parameters: Tensors) -> Tensor:
+        neighbors = self.list.update(system)
+        if parameters is self.parameters:
+            return self.potential.energy_forces(system, neighbors, self.kT)[1]
         return torch.func.functional_call(
             _ForceModule(self.potential),
             dict(zip(self.names, parameters, strict=True)),
-            (system, self.list.update(system), self.kT),
+            (system, neighbors, self.kT),
         )
 
     def energy_virial(self, system: System) -> tuple[Tensor, Tensor]:
@@ -206,12 +253,12 @@ class _Dynamics(Chain):
         if not bool(torch.isfinite(positions.detach()).all()):
             raise InstabilityError(self.timestep)
         moved = self.system.replace(positions=positions)
-        total, begin = torch.zeros_like(positions), 0
+        found, begin = [], 0
         for term in self.terms:
             end = begin + len(term.parameters)
-            total = total + term.forces(moved, parameters[begin:end])
+            found.append(term.forces(moved, parameters[begin:end]))
             begin = end
-        return total
+        return functools.reduce(torch.add, found)
 
     def start(self, state: State) -> Tensors:
         return *state, self.forces(state.positions, self.parameters)

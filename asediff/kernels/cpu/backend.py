@@ -31,7 +31,6 @@ SHORT = 200_000
 
 def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: Tensor) -> arrays.Rollout:
     """See `asediff.kernels.backend.Backend`."""
-    stepper = call.stepper
     batch, tables = _arrays(call.batch, call.tables._replace(coefficients=coefficients))
     run = partial(
         forward.rollout,
@@ -40,19 +39,24 @@ def rollout(call: FusedCall, coefficients: Tensor, x: Tensor, v: Tensor, chain: 
         _array(chain),
         batch,
         tables,
-        stepper._replace(
-            kT=_array(stepper.kT).astype(batch.masses.dtype),
-            n_dof=_array(stepper.n_dof),
-            chain_masses=_array(stepper.chain_masses).astype(batch.masses.dtype),
-            friction=_array(stepper.friction).astype(batch.masses.dtype),
-            seeds=_array(stepper.seeds).astype(np.uint64),
-        ),
+        stepper_arrays(call.stepper, batch.masses.dtype),
         call.n_steps,
         call.save_every,
         snapshot_every=call.snapshot_every,
         skin=call.skin,
     )
     return _interruptible(run, len(x) * call.n_steps)
+
+
+def stepper_arrays(stepper: arrays.Stepper, dtype: np.dtype) -> arrays.Stepper:
+    """The integrator in numpy arrays, as the compiled functions take it."""
+    return stepper._replace(
+        kT=_array(stepper.kT).astype(dtype),
+        n_dof=_array(stepper.n_dof),
+        chain_masses=_array(stepper.chain_masses).astype(dtype),
+        friction=_array(stepper.friction).astype(dtype),
+        seeds=_array(stepper.seeds).astype(np.uint64),
+    )
 
 
 def outputs(run: arrays.Rollout) -> tuple[Tensor, ...]:

@@ -123,6 +123,14 @@ def _sum_blocks(space):  # type: ignore[no-untyped-def]
 
 
 @inner()
+def sum_kinetic(space, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Sum of m v², the same for any number of threads; all members call it together."""
+    _kinetic_blocks(space, rank, n_threads)
+    meet(space.control, n_threads)
+    return _sum_blocks(space)
+
+
+@inner()
 def _kick(space, half, thermostatted, rank, n_threads):  # type: ignore[no-untyped-def]
     """Forces, second half kick and, for a thermostat, sums of m v², block by block of all shares.
 
@@ -165,9 +173,7 @@ def compile_forward(build: str):  # type: ignore[no-untyped-def]
                 return
             update_images(space, rank, n_threads)
             sum_forces(space, first, last, keep=False)
-            _kinetic_blocks(space, rank, n_threads)
-            meet(space.control, n_threads)
-            kinetic = _sum_blocks(space)
+            kinetic = sum_kinetic(space, rank, n_threads)
         for n in range(start, n_steps):
             moved = 1.0
             if not drifted:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from llvmlite import ir
@@ -75,28 +76,56 @@ def team_size(n_atoms: int) -> int:
     return max(1, min(get_num_threads(), n_atoms // ATOMS_PER_THREAD))
 
 
+class _Worker:
+    """A thread that waits for work; starting one anew for each call of a few hundred microseconds costs as much."""
+
+    def __init__(self) -> None:
+        self.given: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        while True:
+            self.given.get()()
+
+
+_idle: list[_Worker] = []
+"""Workers without work. Taking from a list and giving to it is atomic; teams side by side have workers of their own."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a child has none of its parent's threads
+
+
+def _take_worker() -> _Worker:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Worker()
+
+
 def run_team(n_threads: int, member: Callable[[int], Any]) -> None:
     """Call `member(rank)` for rank 0..n_threads-1, each on a thread of its own; rank 0 on the caller's.
 
-    The threads are made anew, so any number of teams may run side by side without waiting for each other.
+    Any number of teams may run side by side without waiting for each other.
     """
     if n_threads == 1:
         member(0)
         return
     failures: list[BaseException] = []
+    ended: SimpleQueue[int] = SimpleQueue()
 
     def guarded(rank: int) -> None:
         try:
             member(rank)
         except BaseException as failure:
             failures.append(failure)
+        ended.put(rank)
 
-    others = [threading.Thread(target=guarded, args=(rank,), daemon=True) for rank in range(1, n_threads)]
-    for other in others:
-        other.start()
+    workers = [_take_worker() for _ in range(1, n_threads)]
+    for rank, worker in enumerate(workers, start=1):
+        worker.given.put(partial(guarded, rank))
     guarded(0)
-    for other in others:
-        other.join()
+    for _ in range(n_threads):
+        ended.get()
+    _idle.extend(workers)
     if failures:
         raise failures[0]
 

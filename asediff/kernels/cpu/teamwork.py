@@ -26,6 +26,7 @@ COMPILED = (
     "forward",
     "reverse",
     "static",
+    "driven",
     "cells",
     "rdf_loops",
     "../noise",
