@@ -22,6 +22,7 @@ from asediff.fitting.result import versions
 from tests.benchmarks.engine import Rows, distances, epoch, forward, gradient, large
 from tests.benchmarks.peers import openmm, peers
 from tests.benchmarks.scaling import draw, growth, lists, memory
+from tests.benchmarks.sums import sums
 
 WIDTHS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 PARTS: dict[str, Callable[[int], Rows]] = {
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[int], Rows]] = {
     "epoch": epoch,
     "distances": distances,
     "lists": lists,
+    "sums": sums,
     "memory": memory,
     "growth": growth,
     "large": large,

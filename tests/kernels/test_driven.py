@@ -96,5 +96,5 @@ def test_exclusions_and_float32():
 
 def test_a_run_that_blows_up_is_named():
     start = liquid()
-    with torch.no_grad(), pytest.raises(InstabilityError, match="timestep: with 0.8 the atoms blew up"):
+    with torch.no_grad(), pytest.raises(InstabilityError, match=r"timestep: with 0\.8 the atoms blew up"):
         simulate(start, total(start), VelocityVerlet(0.8), 50)

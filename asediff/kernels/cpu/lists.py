@@ -145,20 +145,23 @@ def _append(row, count, x, y, z, numbers, kinds, bits, first, last, before, own,
 
 
 @inner()
-def _weigh(space, row, lower, total, atom):  # type: ignore[no-untyped-def]
-    """Take an atom's excluded partners out of its row and move weighted ones to their tables; returns both counts."""
+def _weigh_rows(space, first_slot, last_slot):  # type: ignore[no-untyped-def]
+    """Take excluded partners out of the rows of these slots and move weighted ones to their tables."""
     owners, slot_of, first, partners = space.entries[OWNER], space.atoms[SLOT_OF], space.first, space.first[PARTNER]
-    kept, kept_lower = 0, 0
-    for e in range(total):
-        owner, moved = owners[row[e] & (MAX_IMAGES - 1)], 0
-        for k in range(first[FIRST_PARTNER, atom], first[FIRST_PARTNER, atom + 1]):
-            if slot_of[partners[k]] == owner:
-                moved = first[MOVED, k]
-        if moved >= 0:
-            row[kept] = row[e] + moved
-            kept += 1
-            kept_lower += e < lower
-    return kept_lower, kept
+    for slot in range(first_slot, last_slot):
+        atom, row, total = space.atoms[ORDER, slot], space.rows[slot], space.atoms[LENGTH, slot]
+        kept, kept_lower = 0, 0
+        for e in range(total):
+            owner, moved = owners[row[e] & (MAX_IMAGES - 1)], 0
+            for k in range(first[FIRST_PARTNER, atom], first[FIRST_PARTNER, atom + 1]):
+                if slot_of[partners[k]] == owner:
+                    moved = first[MOVED, k]
+            if moved >= 0:
+                row[kept] = row[e] + moved
+                kept += 1
+                kept_lower += e < space.atoms[LOWER, slot]
+        row[kept:total] = 0
+        space.atoms[LOWER, slot], space.atoms[LENGTH, slot] = kept_lower, kept
 
 
 @inner()
@@ -192,9 +195,6 @@ def _fill_rows(space, first_slot, last_slot, room):  # type: ignore[no-untyped-d
         full = (total + LANES - 1) // LANES * LANES
         needed = max(needed, full)
         if full <= longest:
-            if space.first.shape[0] > PARTNER:
-                lower, total = _weigh(space, row, lower, total, atoms[ORDER, slot])
-                full = (total + LANES - 1) // LANES * LANES
             for extra in range(total, full):
                 row[extra] = 0
             atoms[LOWER, slot] = lower
@@ -275,6 +275,8 @@ def rebuild(space, rank, n_threads):  # type: ignore[no-untyped-def]
         meet(space.control, n_threads)
         space.control[ROW_NEEDED] = needed
         return False
+    if space.first.shape[0] > PARTNER:
+        _weigh_rows(space, first, last)
     if rank == 0:
         space.control[LIST_VALID] = 1
     meet(space.control, n_threads)

@@ -1,0 +1,57 @@
+"""Measures a sum of a pair potential and a small remainder beside each of its parts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from asediff import Potential, System, simulate
+from asediff.kernels.cpu.backend import set_num_threads
+from asediff.neighbors import Neighbors
+from tests.benchmarks.engine import Rows, clock
+from tests.benchmarks.fluid import SKIN, STEPS, equilibrated, integrator, potential
+
+
+class Tethers(Potential):
+    """A spring from each atom to where it was."""
+
+    cutoff = None
+
+    def __init__(self, places: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("places", places)
+
+    def energy(self, system: System, neighbors: Neighbors, kT: Tensor | None = None) -> Tensor:
+        each = 0.5 * (system.positions - self.places).square().sum(1)
+        return each.new_zeros(system.n_systems).index_add(0, system.system_idx, each)
+
+
+def sums(repeats: int) -> Rows:
+    """Steps per second of a pair potential, of springs to fixed places (in torch), and of their sum, without gradient.
+    The ratio is that of the sum to the slower of its parts."""
+    rows = []
+    for n in (864, 6912):
+        system = equilibrated(n)
+        pair, rest, steps = potential(), Tethers(system.positions.clone()), STEPS[n] // 4
+        for threads in (1, 2):
+            set_num_threads(threads)
+
+            def run(terms: Potential, k: int = steps, start: System = system) -> float:
+                with torch.no_grad():
+                    return k / clock(lambda: simulate(start, terms, integrator(), k, skin=SKIN))
+
+            runs: dict[str, Callable[[], float]] = {
+                "pair": lambda p=pair: run(p), "rest": lambda p=rest: run(p), "sum": lambda p=pair + rest: run(p)
+            }  # fmt: skip
+            for once in runs.values():
+                once()
+            speed = {name: [work() for _ in range(repeats)] for name, work in runs.items()}
+            rows.append(
+                {"n_atoms": n, "threads": threads}
+                | {f"{name} steps/s": median(values) for name, values in speed.items()}
+                | {"sum / slower part": median(speed["sum"]) / min(median(speed["pair"]), median(speed["rest"]))}
+            )
+    return rows
