@@ -44,7 +44,9 @@ def read_curve(
             place of columns are told by name. The message begins with the file, and the line if one is to blame.
     """
     path = Path(path)
-    lines = read_text(path, "a two-column text file with r and g(r)", largest=LARGEST_FILE).splitlines()
+    lines = read_text(
+        path, f"a two-column text file with {'r and g(r)' if radial else 'abscissa and value'}", largest=LARGEST_FILE
+    ).splitlines()
     rows: list[tuple[int, list[str], float, float]] = []
     header_seen = False
     for number, line in enumerate(lines, start=1):

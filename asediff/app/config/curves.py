@@ -23,6 +23,7 @@ CUTOFF_IN_PEAKS = 2.7
 KERNEL_IN_BINS = 0.5
 ONSET_OF_MAXIMUM = 0.01
 SHELL_IN_PEAKS = 1.5
+FEWEST_OF_OTHERS = 4
 MOST_ANGLES = 180
 FRAMES_OF_CORRELATION = 2_000
 NO_SHELLS = "no target is a g(r) that it could be found from"
@@ -48,7 +49,7 @@ class Curve:
         if target.file is None:
             return cls(np.zeros(1), np.array([target.value], dtype=np.float64), radial=False)
         radial = target.observable.kind == "rdf"
-        fewest = FEWEST_POINTS if radial or ":" not in target.observable.kind else 1
+        fewest = FEWEST_POINTS if radial else 1 if ":" in target.observable.kind else FEWEST_OF_OTHERS
         return cls(*read_curve(base / target.file, fewest_points=fewest, radial=radial), radial)
 
     @cached_property
