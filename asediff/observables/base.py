@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from asediff.trajectory import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asediff.observables.rdf import RDF
     from asediff.plotting import Run
 
 
@@ -97,8 +96,8 @@ class Observable(ABC):
         """The same, for frames that move under this potential; another object where the values depend on it."""
         return self
 
-    def pair_distribution(self) -> RDF | None:
-        """This observable as the g(r) of a pair of species; None: it is none.
+    def pair_distribution(self) -> Any:
+        """This observable as the `RDF` of a pair of species; None: it is no g(r).
 
         Methods that work with g(r) alone (tables, Boltzmann inversion, integral equations) ask for it.
         """
