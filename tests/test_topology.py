@@ -13,9 +13,12 @@ from asediff import (
     RDF,
     AsediffCalculator,
     CheckpointAdjoint,
+    DiluteEngine,
     NoseHooverChain,
     Pressure,
     ReversibleAdjoint,
+    StatePoint,
+    Target,
     VelocityVerlet,
 )
 from asediff.fitting.statistics.histograms import count_pairs
@@ -408,3 +411,13 @@ def test_histograms_for_reweighting_count_pairs_by_their_weights():
     )
     torch.testing.assert_close(energies, run.potential_energy[:, 0], rtol=1e-5, atol=1e-6)
     assert float(energies.abs().min()) > 0.1
+
+
+def test_the_dilute_limit_knows_no_molecules():
+    """g(r) = exp(-u/kT) would be wrong within them, so it is refused before anything is computed."""
+    system, _ = bead_spring()
+    rdf = RDF(1.2, 6)
+    point = StatePoint(system, Target(rdf, torch.ones(6)), kT=1.0, name="melt")
+    for work in (lambda: DiluteEngine().check([point]), lambda: DiluteEngine().measure(pairs(), point, seed=0)):
+        with pytest.raises(ValueError, match=r"system: melt has exclusions.* or use TorchEngine"):
+            work()

@@ -20,8 +20,14 @@ class DiluteEngine(Engine):
     """The limit of zero density, where g(r) = exp(-u(r)/kT) exactly: tests every inverse method in milliseconds."""
 
     def check(self, state_points: Sequence[StatePoint]) -> None:
-        """See `Engine.check`: targets are the g(r) of pairs."""
+        """See `Engine.check`: targets are the g(r) of pairs of atoms that belong to no molecule."""
         check_distributions(state_points, "DiluteEngine")
+        for point in state_points:
+            if point.system.exclusions() is not None:
+                raise ValueError(
+                    f"system: {point.name} has exclusions, and g(r) = exp(-u/kT) knows no molecules; give DiluteEngine "
+                    "a system without them, or use TorchEngine"
+                )
 
     def measure(
         self,
@@ -34,7 +40,7 @@ class DiluteEngine(Engine):
         """The g(r) of each RDF target in closed form, with no error bar and the ideal-gas pressure.
 
         Raises:
-            ValueError: a target is not an RDF.
+            ValueError: a target is not an RDF, or the system has exclusions.
         """
         pairs = check_pairwise(potential, "DiluteEngine")
         self.check([state_point])
