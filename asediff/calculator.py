@@ -17,7 +17,6 @@ from asediff.neighbors import NeighborList, Neighbors
 from asediff.potentials.base import Potential, SumPotential, compiled_terms
 from asediff.potentials.fingerprint import Fingerprint
 from asediff.potentials.io import describe_potential
-from asediff.potentials.pair import PairPotential
 from asediff.potentials.splines import PairSpline
 from asediff.system import System, resolve_kT
 from asediff.topology import Topology, same_in
@@ -220,7 +219,7 @@ def _described(potential: Potential) -> dict[str, Any]:
     if isinstance(potential, SumPotential):
         return {"kind": "SumPotential", "terms": [_described(term) for term in potential.terms]}  # type: ignore[arg-type]
     kind = {"kind": type(potential).__name__}
-    if not isinstance(potential, PairPotential):
+    if not potential.is_pairwise:
         return kind
     try:
         description = describe_potential(potential)

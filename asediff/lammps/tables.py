@@ -6,7 +6,7 @@ written on the knots of the simulated spline is not refitted, and LAMMPS' energi
 edge of the core, where the wall joins with a jump of the curvature, LAMMPS' spline rings; the ringing falls
 3.7-fold per point, long before any distance that is visited.) LAMMPS splines the forces separately, so
 between knots they differ by O(spacing³) from the derivative of the energy. Lennard-Jones liquid, rho 0.7, T
-1.0, 500 atoms, 10 frames, 114,000 pairs:
+1.0, 500 atoms, 10 frames, 114,000 pairs, which is why asediff uses `spline`:
 
 | pair_style table | N    | largest error of a pair's energy | of a force on an atom |
 | ---------------- | ---- | -------------------------------- | --------------------- |
@@ -14,8 +14,6 @@ between knots they differ by O(spacing³) from the derivative of the energy. Len
 | spline           | 1041 | 1e-14 kT                         | 2.1e-6 max |F|        |
 | linear           | 1041 | 2.7e-3 kT                        | 4.1e-4 max |F|        |
 | linear           | 8321 | 3.9e-5 kT                        | 5.4e-6 max |F|        |
-
-So `spline` is what asediff uses.
 """
 
 from __future__ import annotations
