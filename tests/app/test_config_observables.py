@@ -116,6 +116,31 @@ class TestBriefTargets:
             resolve(parse(lj(G | keys)), folder)
 
 
+@pytest.mark.parametrize(("unit", "power"), [("time", 1), ("1/time", -1), ("length", 0)])
+def test_curves_over_time_are_converted_whoever_wrote_the_observable(folder, unit, power):
+    """Configurations count time in fs; an observable says by its unit that its abscissa is one, ours or the user's."""
+    own = OWN.replace("class Mean(Observable):", f"class Mean(Observable):\n    abscissa_unit = {unit!r}")
+    (folder / "timed.py").write_text(own)
+    fs, values = np.array([0.0, 10.0, 20.0, 30.0]), np.array([0.4, 0.3, 0.1, 0.2])
+    np.savetxt(folder / "m.txt", np.column_stack([fs, values]))
+    factor = 0.09822695**power  # Å √(u/eV) in 1 fs
+    at = [10.0 * factor, 20.0 * factor]
+    target = {"file": "m.txt", "observable": {"kind": "timed:Mean", "arguments": {"at": at}}}
+    plain = PLAIN | {"cutoff": 8.0}
+    data = lj(target, potential=plain, units="real", method={"timestep": 1.0}, validation={"kind": "torch"})
+    data["state_points"] = [{"temperature_K": 300.0, "targets": [target]}]
+    data["system"] = {"density": 0.01, "n_atoms": 500, "symbol": "Ar"}
+    (point,) = plan(resolve(parse(data), folder), folder).plain_points
+    assert point.targets[0].reference.tolist() == pytest.approx([0.3, 0.1], rel=1e-4)
+
+
+def test_a_file_that_is_called_like_a_kind_of_asediff_is_left_alone(folder):
+    (folder / "structure_factor.py").write_text("raise SystemExit")
+    config = resolve(parse(lj(of("structure_factor", "s.txt"), potential=PLAIN)), folder)
+    relocated(config, folder, folder / "result")
+    assert sorted(path.name for path in (folder / "result/inputs").iterdir()) == ["s.txt"]
+
+
 class TestWhatIsFound:
     def test_bins_and_spacings_come_from_the_curves(self, folder):
         curves = (G, of("structure_factor", "s.txt"), of("adf", "a.txt"), of("vacf", "v.txt"))

@@ -180,7 +180,7 @@ def _target(settings: TargetSettings, base: Path, time: float, path: str, *, pla
             observable = section.made(time, **({"width": 0.0} if plain and section.kind == "rdf" else {}))
     with at(path):
         curve = Curve.read(settings, base)
-        x = curve.x * time if section.kind == "vacf" else curve.x
+        x = curve.x * time ** {"time": 1, "1/time": -1}.get(observable.abscissa_unit, 0)
         loss = settings.loss.made()
         return Target.from_curve(observable, x, curve.values, weight=settings.weight, loss=loss, name=settings.name)
 

@@ -17,7 +17,12 @@ INPUTS = "inputs"
 
 
 def own_file(kind: str, base: Path) -> Path | None:
-    """The file beside a configuration, or among its copied inputs, that a module's name stands for, if there is one."""
+    """The file beside a configuration, or among its copied inputs, that a module's name stands for, if there is one.
+
+    A kind without a colon is asediff's own and stands for no file, whatever is called like it.
+    """
+    if ":" not in kind:
+        return None
     name = kind.partition(":")[0] + ".py"
     return next((folder / name for folder in (base, base / INPUTS) if (folder / name).is_file()), None)
 
