@@ -20,7 +20,7 @@ from asediff.dynamics.chain import Chain, StrayedError, Tensors
 from asediff.dynamics.steppers import State, Stepper, check_rates
 from asediff.kernels import arrays
 from asediff.neighbors import NeighborList, Neighbors
-from asediff.potentials.base import Potential, compiled_terms
+from asediff.potentials.base import Potential, compiled_terms, energy_virial
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
@@ -209,18 +209,7 @@ class _Autograd(_Term):
         )
 
     def energy_virial(self, system: System) -> tuple[Tensor, Tensor]:
-        neighbors = self.list.update(system)
-        with torch.enable_grad():
-            scale = torch.ones(system.n_systems, dtype=system.dtype, device=system.device, requires_grad=True)
-            scaled = system.replace(
-                positions=system.positions * scale[system.system_idx][:, None],
-                cell=system.cell * scale[:, None, None],
-            )
-            energy = self.potential.energy(scaled, neighbors, self.kT)
-            if not energy.requires_grad:
-                return energy, torch.zeros_like(energy)
-            (slope,) = torch.autograd.grad(energy.sum(), scale, allow_unused=True, materialize_grads=True)
-        return energy.detach(), -slope
+        return energy_virial(self.potential, system, self.list.update(system), self.kT)
 
 
 class _ForceModule(torch.nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asediff.neighbors import NeighborList
 from asediff.observables.base import ASE, Observable, Units, frames_of
-from asediff.potentials.base import Potential
+from asediff.potentials.base import Potential, energy_virial
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
 from asediff.trajectory import Trajectory
@@ -93,24 +93,9 @@ def virial(positions: Tensor, system: System, potential: Potential, kT: float | 
     thermal = None if kT is None else torch.as_tensor(kT, dtype=system.dtype, device=system.device)
     if thermal is not None:
         thermal = thermal.expand(system.n_systems)
-    return torch.stack([_strain_virial(x, system, potential, neighbor_list, thermal) for x in positions])
-
-
-def _strain_virial(
-    positions: Tensor, system: System, potential: Potential, neighbor_list: NeighborList, kT: Tensor | None
-) -> Tensor:
-    """Minus the derivative of the energy with respect to a scaling of cell and positions, for any potential."""
-    keep_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        scale = torch.ones(system.n_systems, dtype=system.dtype, device=system.device, requires_grad=True)
-        frame = system.replace(positions=positions)
-        neighbors = neighbor_list.update(frame.detach())
-        scaled = frame.replace(
-            positions=positions * scale[system.system_idx][:, None], cell=system.cell * scale[:, None, None]
-        )
-        energy = potential.energy(scaled, neighbors, kT)
-        (slope,) = torch.autograd.grad(energy.sum(), scale, create_graph=keep_graph)
-    return -slope
+    frames = (system.replace(positions=x) for x in positions)
+    found = [energy_virial(potential, f, neighbor_list.update(f.detach()), thermal)[1] for f in frames]
+    return torch.stack(found)
 
 
 class _PairVirial(torch.autograd.Function):

@@ -122,3 +122,29 @@ def compiled_terms(
         else:
             tables.append(table)
     return tables, others
+
+
+def energy_virial(
+    potential: Potential, system: System, neighbors: Neighbors, kT: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Energy and W = Σ r·F, minus the derivative of the energy with respect to a scaling of cell and positions.
+
+    Args:
+        potential, system, neighbors, kT: as in `Potential.energy`.
+
+    Returns:
+        `(n_systems,)` each, energy; differentiable in positions and parameters when grad mode is on.
+    """
+    keep_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        scale = torch.ones(system.n_systems, dtype=system.dtype, device=system.device, requires_grad=True)
+        scaled = system.replace(
+            positions=system.positions * scale[system.system_idx][:, None], cell=system.cell * scale[:, None, None]
+        )
+        energy = potential.energy(scaled, neighbors, kT)
+        if not energy.requires_grad:
+            return energy, torch.zeros_like(energy)
+        (slope,) = torch.autograd.grad(
+            energy.sum(), scale, create_graph=keep_graph, allow_unused=True, materialize_grads=True
+        )
+    return (energy if keep_graph else energy.detach()), -slope

@@ -13,7 +13,7 @@ from asediff.neighbors import NeighborList
 from asediff.observables import Pressure
 from asediff.observables.pressure import virial
 from asediff.potentials import LennardJones, PairPotential
-from asediff.potentials.base import SumPotential
+from asediff.potentials.base import Potential, SumPotential
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -119,3 +119,20 @@ def test_a_box_without_volume_is_refused():
     open_box = system.replace(pbc=torch.tensor([[True, True, False]]))
     with pytest.raises(ValueError, match="pbc: system 0 is not periodic"):
         Pressure(potential())(open_box)
+
+
+def test_a_potential_that_nothing_in_a_frame_calls_on_adds_nothing():
+    """Energies without a graph, such as zeros where no pair is in reach, have no virial; no error either."""
+
+    class Rare(Potential):
+        cutoff = 0.5  # nearer than any atoms are
+
+        def energy(self, system, neighbors, kT=None):
+            if not len(neighbors.first):
+                return system.positions.new_zeros(system.n_systems)
+            raise AssertionError("there is a pair after all")
+
+    frames = trajectory(systems())
+    assert torch.equal(virial(frames.positions, frames.system, Rare()), torch.zeros(3, 2, dtype=torch.float64))
+    density = frames.system.counts / frames.system.get_volume()
+    torch.testing.assert_close(Pressure(Rare(), kT=1.1)(frames)[:, 0], 1.1 * density)
