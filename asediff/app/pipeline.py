@@ -323,7 +323,7 @@ class Evaluation:
 def title_of(points: Sequence[StatePoint]) -> str:
     """What was fitted, in a few words: species and state points."""
     symbols = dict.fromkeys(symbol for point in points for symbol in point.system.get_chemical_symbols())
-    return f"Pair potential of {'-'.join(symbols)} at {', '.join(point.name for point in points)}"
+    return f"Pair potential of {'-'.join(symbols)}: {', '.join(point.name for point in points)}"
 
 
 def verdict(evidence: Evidence) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from asediff.plotting import Run
 from asediff.potentials.pair import check_pairwise
 from asediff.targets.measurement import Measurement
 from asediff.targets.target import StatePoint, Target
+from asediff.targets.verdict import judge
 
 REPORT = "report.html"
 
@@ -111,7 +112,7 @@ def write_report(folder: str | Path, evidence: Evidence) -> Path:
         facts=facts(evidence),
         decimal=decimal,
         versions=versions(),
-        notes=[*evidence.result.notes, *evidence.notes],
+        notes=[*pressure_notes(evidence), *evidence.result.notes, *evidence.notes],
     )
     path = folder / REPORT
     path.write_text(page, encoding="utf-8")
@@ -191,6 +192,8 @@ def deviation_rows(evidence: Evidence, k: int) -> list[dict[str, Any]]:
         observable = target.observable
         for label, measurement in evidence.runs(k).items():
             found = measurement.deviations(point)[j].numbers()
+            verdict = judge(target, measurement.values[j], measurement.errors[j])
+            single = len(target.reference) == 1
             rows.append(
                 {
                     "state": point.name,
@@ -205,6 +208,16 @@ def deviation_rows(evidence: Evidence, k: int) -> list[dict[str, Any]]:
                     "structural_noise": found["structural_noise"],
                     "peak": observable.told(measurement.values[j], measurement.errors[j], evidence.named),
                     "peak_target": observable.told(target.reference, units=evidence.named),
+                    "chi_square": None if verdict is None else verdict.chi_square,
+                    "chi_square_limit": None if verdict is None else verdict.limit,
+                    "noise_of_both": None if verdict is None else verdict.expected,
+                    "verdict": "nothing tells noise from misfit: no standard error is known"
+                    if verdict is None
+                    else verdict.text(
+                        observable.ordinate,
+                        "" if single else observable.abscissa,
+                        evidence.named.of(observable.abscissa_unit),
+                    ),
                     "peak_error": None if found["peak"] is None else 100.0 * found["peak"],
                 }
             )
@@ -248,6 +261,26 @@ def state_row(evidence: Evidence, k: int) -> dict[str, Any]:
         for label, measurement in evidence.runs(k).items()
     ]
     return row
+
+
+def pressure_notes(evidence: Evidence) -> list[str]:
+    """What the pressure of a fit to structure alone is worth, for each state point that asked for none."""
+    notes = []
+    for k, point in enumerate(evidence.result.state_points):
+        wanted = point.pressure is not None or any(t.observable.kind == "pressure" for t in point.targets)
+        if wanted or not point.distributions():
+            continue
+        found = list(evidence.runs(k).values())[-1]
+        unit = (
+            "" if evidence.reduced else f", energy/length³ (1 bar is {LammpsUnits.named('metal').pressure:.4g} eV/Å³)"
+        )
+        notes.append(
+            f"{point.name}: the pressure is {_pressure(evidence, found.pressure, found.pressure_error)}, and none was "
+            "asked for. g(r) at one density hardly knows it: a slow ramp added to u(r) changes it much and g(r) "
+            "little, and beads lack the forces within what they stand for. At constant volume the structure is right "
+            f"all the same; for a right pressure too, give the state point its pressure{unit} and fit again"
+        )
+    return notes
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:

@@ -174,6 +174,10 @@ class Observable(ABC):
                 f"{float(self.centers[k]):.4g} is negative; {what} is not"
             )
 
+    def compared(self, reference: Tensor) -> slice:
+        """Which of the values `(n_values,)` tell whether a run differs from the reference: all, by default."""
+        return slice(None)
+
     def deviation(self, values: Tensor, errors: Tensor, reference: Tensor, system: System) -> Deviation:
         """How far measured values are from the reference.
 

@@ -207,11 +207,15 @@ class RDF(Observable):
         if not bool((reference > 0).any()):
             raise ValueError("reference: all values are zero; give a g(r) with a peak inside the window")
 
+    def compared(self, reference: Tensor) -> slice:
+        """See `Observable.compared`: from the first bin in which the reference exceeds a hundredth of its maximum."""
+        return slice(int((reference > 0.01 * reference.max()).nonzero()[0]), None)
+
     def deviation(self, values: Tensor, errors: Tensor, reference: Tensor, system: System) -> Deviation:
         """See `Observable.deviation`."""
         r = self.centers.to(values)
         density = system.n_atoms / float(system.get_volume()[0])
-        outside = (values - reference).abs()[int((reference > 0.01 * reference.max()).nonzero()[0]) :]
+        outside = (values - reference).abs()[self.compared(reference)]
         return replace(
             super().deviation(values, errors, reference, system),
             structural=float(structural_deviation(r, values, reference, density)),

@@ -75,6 +75,39 @@ def read_curve(
     return r, g
 
 
+def read_errors(path: str | os.PathLike[str]) -> Array | None:
+    """Standard errors of the values of a curve: the third column, where the header calls it `error`.
+
+    Args:
+        path: a file that `read_curve` reads.
+
+    Returns:
+        `(n,)`, one for each point of the curve; None without such a column.
+
+    Raises:
+        ValueError: one of them is missing, not finite, or negative.
+    """
+    path = Path(path)
+    errors: list[float] = []
+    named = False
+    for number, line in enumerate(read_text(path, "a curve", largest=LARGEST_FILE).splitlines(), start=1):
+        fields = line.replace(",", " ").replace(";", " ").split()
+        if not fields or fields[0][0] in "#@":
+            continue
+        if _numbers(fields) is None:
+            named = len(fields) > 2 and fields[2].lower() == "error"
+            continue
+        if not named:
+            return None
+        numbers = _numbers(fields[1:])
+        if numbers is None or not 0.0 <= numbers[1] < np.inf:
+            raise ValueError(
+                f"{path}:{number}: {_shown(line)} has no standard error >= 0 in its third column; give one"
+            )
+        errors.append(numbers[1])
+    return np.array(errors) if named else None
+
+
 def first_peak(r: ArrayLike, g: ArrayLike) -> float:
     """Distance of the first maximum that stands out by a tenth of the largest g; of the largest g without one.
 

@@ -176,14 +176,15 @@ def _finish(config: Config | None, base: Path, folder: Path, options: argparse.N
 
 def tell(outcome: Outcome) -> None:
     """Print what the fit found and where everything is."""
-    from asediff.app.report import deviation_rows, told
+    from asediff.app.report import deviation_rows, pressure_notes, told
 
     evidence = outcome.evidence
     for k in range(len(evidence.result.state_points)):
         for row in deviation_rows(evidence, k):
             say(told(row))
+            say(f"  {row['verdict']}")
     for report in evidence.verification:
         say(str(report))
-    for note in evidence.result.notes:
+    for note in [*pressure_notes(evidence), *evidence.result.notes]:
         say(f"note: {note}")
     say(f"report: {outcome.report}")

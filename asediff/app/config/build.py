@@ -182,7 +182,9 @@ def _target(settings: TargetSettings, base: Path, time: float, path: str, *, pla
         curve = Curve.read(settings, base)
         x = curve.x * time ** {"time": 1, "1/time": -1}.get(observable.abscissa_unit, 0)
         loss = settings.loss.made()
-        return Target.from_curve(observable, x, curve.values, weight=settings.weight, loss=loss, name=settings.name)
+        made = Target.from_curve(observable, x, curve.values, weight=settings.weight, loss=loss, name=settings.name)
+        errors = replace(curve, x=x).errors_at(made.observable.centers.numpy())
+        return made if errors is None else replace(made, error=torch.from_numpy(errors))
 
 
 def build_atoms(config: Config, k: int, base: Path) -> Atoms:

@@ -16,7 +16,7 @@ from asediff.app.config.errors import ConfigError, at
 from asediff.app.config.models import Config, TargetSettings
 from asediff.app.config.plausible import check_curve
 from asediff.app.config.tables import tabulates
-from asediff.targets.curves import FEWEST_POINTS, check_reference_range, first_peak, read_curve
+from asediff.targets.curves import FEWEST_POINTS, check_reference_range, first_peak, read_curve, read_errors
 
 BINS_PER_PEAK = 50
 CUTOFF_IN_PEAKS = 2.7
@@ -37,11 +37,13 @@ class Curve:
         x: `(n,)`, ascending.
         values: `(n,)`.
         radial: whether it is a g(r); `peak` and `onset` are those of one.
+        errors: `(n,)`, standard errors of the values, or None.
     """
 
     x: NDArray[np.float64]
     values: NDArray[np.float64]
     radial: bool
+    errors: NDArray[np.float64] | None = None
 
     @classmethod
     def read(cls, target: TargetSettings, base: Path) -> Curve:
@@ -50,7 +52,12 @@ class Curve:
             return cls(np.zeros(1), np.array([target.value], dtype=np.float64), radial=False)
         radial = target.observable.kind == "rdf"
         fewest = FEWEST_POINTS if radial else 1 if ":" in target.observable.kind else FEWEST_OF_OTHERS
-        return cls(*read_curve(base / target.file, fewest_points=fewest, radial=radial), radial)
+        path = base / target.file
+        return cls(*read_curve(path, fewest_points=fewest, radial=radial), radial, read_errors(path))
+
+    def errors_at(self, centers: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Standard errors of the values of an observable, `(n_values,)`, between those of the points next to them."""
+        return None if self.errors is None else np.interp(centers, self.x, self.errors)
 
     @cached_property
     def peak(self) -> float:

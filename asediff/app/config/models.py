@@ -65,7 +65,8 @@ class TargetSettings(Settings):
     """What is measured, and the curve that it should be."""
 
     file: str | None = Field(
-        None, description="text file with two columns, such as r (length) and g(r); relative to the configuration"
+        None,
+        description="text file with two columns, such as r (length) and g(r), and a third of standard errors if its header is `error`; relative to the configuration",
     )
     value: float | None = Field(None, description="instead of a curve, for a pressure (energy/length³) or one number")
     observable: ObservableSettings = Field(

@@ -63,6 +63,7 @@ GRADIENT = family(
     "asediff.fitting.gradients.reweighting.ReweightedGradient",
 )
 PRETRAINING = family("asediff.fitting.gradients.pretrain.BoltzmannPretraining")
+FINISH = family("asediff.fitting.gradients.finish.LinearFinish")
 ENGINE = family(
     "asediff.engines.torch.TorchEngine",
     (
@@ -86,6 +87,7 @@ METHOD = family(
     found=("timestep",),
     gradient=GRADIENT,
     pretraining=PRETRAINING,
+    finish=FINISH,
     engine=ENGINE,
     update=UPDATE,
     regularization=REGULARIZATION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,10 @@ from asediff.engines import TrajectoryEngine
 from asediff.fitting.api import trainable
 from asediff.fitting.gradients.diffsim import Batch, DiffSim
 from asediff.fitting.gradients.reweighting import reweighted_gradient
+from asediff.fitting.gradients.windows import in_windows, window_lengths
 from asediff.fitting.statistics.samples import statistics_of
 from asediff.potentials.base import Potential
+from asediff.potentials.held import held
 from asediff.simulate import simulate
 from asediff.targets.target import StatePoint
 
@@ -80,7 +83,7 @@ def compare_gradients(
     Args:
         potential: where the gradient is taken.
         state_points: with the targets that make the loss.
-        method: its timestep, steps, frames, replicas, thermostat and adjoint.
+        method: its timestep, steps, window, frames, replicas, thermostat and adjoint.
         engine: makes the frames that are reweighted.
         repeats: independent estimates of each kind.
         seed: of velocities.
@@ -95,6 +98,7 @@ def compare_gradients(
     parameters = trainable(potential)
     batch = Batch.of(state_points, method.replicas)
     dynamics, reweighted = [], []
+    lengths = window_lengths(method.window, method.steps, method.save_every, state_points)
     starts = [p.system for p in state_points]
     state = batch.system
     for k in range(repeats):
@@ -102,23 +106,23 @@ def compare_gradients(
         with torch.no_grad():
             state = state.thermalized(kT=batch.kT, seed=seed + 1000 * k)
             warm = simulate(state, potential, integrator, method.equilibration_steps, kT=batch.kT)
-        trajectory = simulate(
-            warm,
-            potential,
-            integrator,
-            method.steps,
+        run = functools.partial(
+            simulate,
+            potential=held(potential, batch.system, batch.kT),
+            integrator=integrator,
             save_every=method.save_every,
             adjoint=method.gradient,
             kT=batch.kT,
         )
+        trajectory = in_windows(lambda start, steps: run(start, steps=steps), warm, lengths)  # noqa: B023 -- at once
         gradients = torch.autograd.grad(batch.loss(trajectory), parameters, allow_unused=True)
         dynamics.append(_flat(gradients, parameters))
         state = trajectory.detach().system
         statistics = []
         for s, point in enumerate(state_points):
-            run = engine.run(potential, point, seed=seed + 1 + 1000 * k + s, start=starts[s])
-            statistics.append(statistics_of(run, potential, point))
-            starts[s] = run.system
+            frames = engine.run(potential, point, seed=seed + 1 + 1000 * k + s, start=starts[s])
+            statistics.append(statistics_of(frames, potential, point))
+            starts[s] = frames.system
         reweighted.append(_flat(reweighted_gradient(potential, state_points, statistics)[1], parameters))
     return GradientComparison(torch.stack(dynamics), torch.stack(reweighted))
 

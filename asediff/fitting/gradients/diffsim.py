@@ -15,13 +15,18 @@ from asediff.checks.described import Doc
 from asediff.dynamics.adjoints import Adjoint, CheckpointAdjoint
 from asediff.dynamics.choice import chosen_integrator
 from asediff.dynamics.integrators import Integrator
+from asediff.engines import TorchEngine
 from asediff.fitting.api import FitJob, Method, trainable
+from asediff.fitting.gradients.finish import LinearFinish, runs_have_begun
+from asediff.fitting.gradients.plateau import Plateau
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.reweighting import ReweightedGradient
+from asediff.fitting.gradients.windows import in_windows, window_lengths
 from asediff.fitting.statistics.frames import check_single_frames
 from asediff.observables import Observable
 from asediff.observables.pressure import virial
 from asediff.potentials.base import Potential
+from asediff.potentials.held import held
 from asediff.simulate import InstabilityError, simulate
 from asediff.system import System
 from asediff.targets.target import StatePoint
@@ -41,7 +46,14 @@ class DiffSim(Method):
     kind: ClassVar[str] = "diffsim"
     timestep: Annotated[float, Doc("length of a step; may be left out beside an `integrator`", unit="time")] = None  # type: ignore[assignment]
     epochs: Annotated[int, Doc("number of updates")] = 500
-    steps: Annotated[int, Doc("MD steps per epoch; beyond about 300 the gradients of a liquid grow chaotic")] = 120
+    steps: Annotated[int, Doc("MD steps per epoch, over whose frames the observables are averaged")] = 120
+    window: Annotated[
+        int | None,
+        Doc(
+            "steps that the gradient reaches back, beyond about 200 of which those of a liquid grow chaotic; None: 40 "
+            "where all targets are averages over single frames, else all steps of an epoch"
+        ),
+    ] = None
     save_every: Annotated[int, Doc("steps between the frames that enter the loss")] = 5
     replicas: Annotated[
         int, Doc("independent copies of every state point; the gradient noise falls with their number")
@@ -51,8 +63,13 @@ class DiffSim(Method):
     ] = None
     learning_rate: Annotated[float, Doc("of Adam")] = 2e-3
     warmup: Annotated[int, Doc("epochs over which the rate rises: Adam's first steps would undo the pre-training")] = 25
-    patience: Annotated[int, Doc("epochs without improvement before the learning rate is halved")] = 50
-    threshold: Annotated[float, Doc("relative improvement of the smoothed loss that counts as one")] = 1e-3
+    decay: Annotated[
+        float, Doc("the rate falls to this fraction of itself until the last epoch, as a cosine; 1 keeps it")
+    ] = 0.02
+    patience: Annotated[
+        int | None, Doc("epochs without improvement of the loss before the rate is halved as well; None: it never is")
+    ] = None
+    threshold: Annotated[float, Doc("relative improvement of the smoothed loss that `patience` counts")] = 1e-3
     min_learning_rate: Annotated[float, Doc("the fit ends when the rate falls below it")] = 1e-5
     clip: Annotated[float, Doc("largest norm of the gradient over all parameters; larger ones are scaled down")] = 1.0
     averaging: Annotated[
@@ -67,6 +84,9 @@ class DiffSim(Method):
     pretraining: Annotated[
         BoltzmannPretraining | None, Doc("start from Boltzmann inversion; None starts from the potential as it is")
     ] = field(default_factory=BoltzmannPretraining)
+    finish: Annotated[
+        LinearFinish | None, Doc("after the epochs: steps to first order from some longer runs; None ends with them")
+    ] = field(default_factory=LinearFinish)
     checkpoint_every: Annotated[int, Doc("epochs between checkpoints")] = 10
     integrator: Annotated[
         Integrator | None,
@@ -84,6 +104,12 @@ class DiffSim(Method):
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         if self.save_every > self.steps:
             raise ValueError(f"save_every: {self.save_every} exceeds steps ({self.steps}), so no frame is kept")
+        if self.window is not None and self.window < self.save_every:
+            raise ValueError(
+                f"window: {self.window} steps hold no frame of save_every={self.save_every}; give at least save_every"
+            )
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay: {self.decay} is not a fraction of the learning rate; give 0 < decay <= 1")
         if not self.averaging >= 0:
             raise ValueError(f"averaging: {self.averaging} is negative; give 0 or more")
 
@@ -101,7 +127,23 @@ class DiffSim(Method):
 
     def run(self, job: FitJob) -> str:
         """See `Method.run`."""
-        return _Descent(self, job).run()
+        saved = job.load_checkpoint()
+        begun = runs_have_begun(saved)
+        if not begun:
+            _Descent(self, job).run(saved)
+        epochs = sum("epoch" in row for row in job.history)
+        told = f"{epochs} epochs done"
+        if epochs < self.epochs:
+            told = f"learning rate fell below {self.min_learning_rate:g} after {epochs} epochs"
+        if self.finish is None:
+            return told
+        engine = TorchEngine(
+            self.timestep,
+            steps=max(1, round(self.finish.share * self.epochs * self.steps * self.replicas)),
+            tdamp=self.tdamp,
+            integrator=self.integrator,
+        )
+        return told + self.finish.run(job, engine, self.pressure_weight, begun=begun)
 
 
 class _Descent:
@@ -112,18 +154,20 @@ class _Descent:
         self.potential = job.potential
         self.batch = Batch.of(job.state_points, method.replicas)
         self.integrator = method.dynamics(self.batch.kT, job.seed)
+        self.windows = [method.steps]
+        if isinstance(method.gradient, Adjoint):
+            self.windows = window_lengths(method.window, method.steps, method.save_every, job.state_points)
         self.parameters = trainable(self.potential)
         self.optimizer = torch.optim.Adam(self.parameters, lr=method.learning_rate)
         self.rate = method.learning_rate
-        self.plateau = Plateau(method.patience, method.threshold)
+        self.plateau = Plateau(math.inf if method.patience is None else method.patience, method.threshold)
         self.mean: list[Tensor] | None = None
         self.epoch = 0
         self.restores = 0
         self.state: Trajectory
 
-    def run(self) -> str:
+    def run(self, checkpoint: dict[str, Any] | None) -> None:
         method, job = self.method, self.job
-        checkpoint = job.load_checkpoint()
         if checkpoint is None:
             self._begin()
         else:
@@ -138,7 +182,12 @@ class _Descent:
                     continue
                 good = self._snapshot()
                 self.epoch += 1
-                job.record(epoch=float(self.epoch), loss=loss, gradient_norm=norm, learning_rate=self.rate)
+                job.record(
+                    epoch=float(self.epoch),
+                    loss=loss,
+                    gradient_norm=norm,
+                    learning_rate=self.optimizer.param_groups[0]["lr"],
+                )
                 bar.set_postfix(loss=f"{loss:.2e}", rate=f"{self.rate:.1e}", refresh=False)
                 bar.update()
                 if self.epoch % method.checkpoint_every == 0:
@@ -154,9 +203,6 @@ class _Descent:
                 f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
                 f"{table.n_knots} knots"
             )
-        if self.epoch < method.epochs:
-            return f"learning rate fell below {method.min_learning_rate:g} after {self.epoch} epochs"
-        return f"{method.epochs} epochs done"
 
     def _begin(self) -> None:
         method, job = self.method, self.job
@@ -168,8 +214,11 @@ class _Descent:
             self.state = self._simulate(system, method.equilibration_steps)
         job.md_steps += method.equilibration_steps * self.batch.system.n_systems
 
-    def _simulate(self, start: System | Trajectory, steps: int, **options: Any) -> Trajectory:
-        return simulate(start, self.potential, self.integrator, steps, kT=self.batch.kT, **options)
+    def _simulate(
+        self, start: System | Trajectory, steps: int, potential: Potential | None = None, **options: Any
+    ) -> Trajectory:
+        moved_by = self.potential if potential is None else potential
+        return simulate(start, moved_by, self.integrator, steps, kT=self.batch.kT, **options)
 
     def _update(self) -> tuple[float, float]:
         """One epoch; leaves everything as it was when the run or its gradient is not finite."""
@@ -181,8 +230,10 @@ class _Descent:
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise ArithmeticError(f"loss {value} and gradient norm {norm} are not finite")
+        risen = min(1.0, (self.epoch + 1) / max(1, method.warmup))
+        left = 0.5 * (1.0 + math.cos(math.pi * self.epoch / method.epochs))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.epoch + 1) / max(1, method.warmup))
+            group["lr"] = self.rate * risen * (method.decay + (1.0 - method.decay) * left)
         self.optimizer.step()
         self.state = trajectory.detach()[-1:]
         self.job.md_steps += method.steps * self.batch.system.n_systems
@@ -195,11 +246,15 @@ class _Descent:
         method, gradient = self.method, self.method.gradient
         adjoint = gradient if isinstance(gradient, Adjoint) else None
         with torch.set_grad_enabled(adjoint is not None):
-            trajectory = self._simulate(self.state, method.steps, save_every=method.save_every, adjoint=adjoint)
+            potential = held(self.potential, self.batch.system, self.batch.kT)
+
+            def window(start: System | Trajectory, steps: int) -> Trajectory:
+                return self._simulate(start, steps, potential, save_every=method.save_every, adjoint=adjoint)
+
+            trajectory = in_windows(window, self.state, self.windows)
         if isinstance(gradient, Adjoint):
-            loss = self.batch.loss(trajectory) + method.pressure_weight * self.batch.pressure_loss(
-                trajectory, self.potential
-            )
+            pressure = self.batch.pressure_loss(trajectory, potential)
+            loss = self.batch.loss(trajectory) + method.pressure_weight * pressure
         else:
             loss = gradient.loss(
                 trajectory, self.potential, self.job.state_points, method.replicas, method.pressure_weight
@@ -271,35 +326,6 @@ class _Descent:
             pressure=blank,
             thermostat=thermostat,
         )
-
-
-class Plateau:
-    """Tells when a noisy loss, smoothed over about ten epochs, has stopped falling."""
-
-    def __init__(self, patience: int, threshold: float) -> None:
-        self.patience, self.threshold = patience, threshold
-        self.smooth = self.best = math.inf
-        self.waited = 0
-
-    def reached(self, loss: float) -> bool:
-        """Take the loss of one more epoch; true after `patience` epochs without improvement."""
-        self.smooth = loss if math.isinf(self.smooth) else 0.9 * self.smooth + 0.1 * loss
-        if self.smooth < self.best * (1 - self.threshold):
-            self.best, self.waited = self.smooth, 0
-            return False
-        self.waited += 1
-        if self.waited < self.patience:
-            return False
-        self.waited = 0
-        return True
-
-    def state(self) -> dict[str, float]:
-        """For a checkpoint."""
-        return {"smooth": self.smooth, "best": self.best, "waited": self.waited}
-
-    def restore(self, state: dict[str, float]) -> None:
-        """From a checkpoint."""
-        self.smooth, self.best, self.waited = state["smooth"], state["best"], int(state["waited"])
 
 
 @dataclass(frozen=True, eq=False)
