@@ -66,7 +66,8 @@ class TargetSettings(Settings):
 
     file: str | None = Field(
         None,
-        description="text file with two columns, such as r (length) and g(r), and a third of standard errors if its header is `error`; relative to the configuration",
+        description="text file with two columns, such as r (length) and g(r), and a third of standard errors if the "
+        "header calls it `error`; relative to the configuration",
     )
     value: float | None = Field(None, description="instead of a curve, for a pressure (energy/length³) or one number")
     observable: ObservableSettings = Field(
