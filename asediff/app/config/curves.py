@@ -67,8 +67,16 @@ class Curve:
     @cached_property
     def onset(self) -> float:
         """Where g first exceeds a hundredth of its maximum, length."""
+        return self._first_above(ONSET_OF_MAXIMUM)
+
+    @property
+    def rise(self) -> float:
+        """Where g first exceeds half of its maximum over where it does a hundredth."""
+        return self._first_above(0.5) / self.onset
+
+    def _first_above(self, share: float) -> float:
         r, g = self.x, self.values
-        threshold = ONSET_OF_MAXIMUM * g.max()
+        threshold = share * g.max()
         k = int(np.argmax(g > threshold))
         return float(r[k] if k == 0 else np.interp(threshold, g[k - 1 : k + 1], r[k - 1 : k + 1]))
 

@@ -24,8 +24,12 @@ from asediff.checks.species import pair_name
 from asediff.host.reading import check_file
 
 STEP_OF_THERMAL_TIME = 0.005
-PRIOR_ENERGY_KT = 2.0
-PRIOR_POWER = 12.0
+PRIOR_ENERGY_KT = 4.0
+"""Of the prior where g is a hundredth of its maximum: -ln g changes by this much until g is half of it,"""
+PRIOR_LEFT = 0.1
+"""where so much of the prior is left,"""
+PRIOR_POWERS = (12.0, 48.0)
+"""by a power of r between these."""
 FRICTION_OF_STEP = 0.01
 LEARNED = ("neural", "tabulated", "temperature_dependent")
 
@@ -115,60 +119,64 @@ def _check_temperatures(config: Config) -> None:
 
 def _resolve_potential(config: Config, data: dict[str, Any], curves: list[list[Curve]], base: Path, kT: float) -> None:
     potential = data["potential"]
-    onsets = _onsets(config, curves)
-    least = min(onsets.values(), default=None)
-    _complete(potential["radial"], potential["cutoff"], kT, least, config.seed)
+    cores = _cores(config, curves)
+    closest = min(cores.values(), key=lambda curve: curve.onset, default=None)
+    _complete(potential["radial"], potential["cutoff"], kT, closest, config.seed)
     names = pairs_of(config, base)
     for name in config.potential.pairs:
         if name not in names:
             raise ConfigError(f"potential.pairs.{name}: no such pair; choose one of {', '.join(names)}")
     if names == ["all"]:
-        potential["prior"] = _prior(potential["prior"], potential["radial"], kT, least)
+        potential["prior"] = _prior(potential["prior"], potential["radial"], kT, closest)
         return
     for index, name in enumerate(names):
         own = potential["pairs"].setdefault(name, {"radial": None, "prior": None})
-        onset = onsets.get(name, least)
+        core = cores.get(name, closest)
         radial = own["radial"] if own["radial"] is not None else config.potential.radial.model_dump()
-        _complete(radial, potential["cutoff"], kT, onset, config.seed + index)
+        _complete(radial, potential["cutoff"], kT, core, config.seed + index)
         prior = own["prior"] if own["prior"] is not None else potential["prior"]
-        potential["pairs"][name] = {"radial": radial, "prior": _prior(prior, radial, kT, onset)}
+        potential["pairs"][name] = {"radial": radial, "prior": _prior(prior, radial, kT, core)}
 
 
-def _onsets(config: Config, curves: list[list[Curve]]) -> dict[str, float]:
-    onsets: dict[str, float] = {}
+def _cores(config: Config, curves: list[list[Curve]]) -> dict[str, Curve]:
+    """For each pair the g(r) that begins at the shortest distance."""
+    cores: dict[str, Curve] = {}
     for k, (point, row) in enumerate(zip(config.state_points, curves, strict=True)):
         for j, (target, curve) in enumerate(zip(point.targets, row, strict=True)):
             if not curve.radial:
                 continue
             with at(f"state_points[{k}].targets[{j}].pair"):
                 name = "all" if target.pair is None else pair_name(*target.pair)
-            onsets[name] = min(onsets.get(name, math.inf), curve.onset)
-    return onsets
+            cores[name] = min(cores.get(name, curve), curve, key=lambda one: one.onset)
+    return cores
 
 
-def _complete(radial: dict[str, Any], cutoff: float, kT: float, onset: float | None, seed: int) -> None:
+def _complete(radial: dict[str, Any], cutoff: float, kT: float, core: Curve | None, seed: int) -> None:
     """Fill in the arguments of a radial function that the data suggest, in place."""
     if radial["kind"] == "neural":
         for name, value in {"r_max": cutoff, "scale": kT, "seed": seed}.items():
             radial[name] = value if radial[name] is None else radial[name]
     elif radial["kind"] == "temperature_dependent":
         for part, scale in (("u1", kT), ("u2", 1.0)):
-            _complete(radial[part], cutoff, scale, onset, seed + (part == "u2"))
+            _complete(radial[part], cutoff, scale, core, seed + (part == "u2"))
     elif radial["kind"] == "tabulated" and radial["r_min"] is None:
-        if onset is None:
+        if core is None:
             raise ConfigError(f"potential.radial.r_min: missing; {NO_SHELLS}; give the shortest distance")
-        radial["r_min"] = rounded(0.9 * onset, 3)
+        radial["r_min"] = rounded(0.9 * core.onset, 3)
 
 
-def _prior(prior: Any, radial: dict[str, Any], kT: float, onset: float | None) -> Any:
+def _prior(prior: Any, radial: dict[str, Any], kT: float, core: Curve | None) -> Any:
+    """A repulsion as steep as -ln g where g rises: one that is too soft leaves the core to what few pairs tell."""
     if prior != "automatic":
         return prior
-    if radial["kind"] not in LEARNED or onset == 0:
+    if radial["kind"] not in LEARNED or (core is not None and core.onset == 0):
         return "none"
-    if onset is None:
+    if core is None:
         raise ConfigError(f"potential.prior: missing; {NO_SHELLS}; give one of kind repulsion, or none")
-    energy, sigma = rounded(PRIOR_ENERGY_KT * kT, 4), rounded(onset, 4)
-    return {"kind": "repulsion", "epsilon": energy, "sigma": sigma, "power": PRIOR_POWER}
+    low, high = PRIOR_POWERS
+    power = min(max(-math.log(PRIOR_LEFT) / math.log(max(core.rise, 1.0 + 1e-6)), low), high)
+    energy, sigma = rounded(PRIOR_ENERGY_KT * kT, 4), rounded(core.onset, 4)
+    return {"kind": "repulsion", "epsilon": energy, "sigma": sigma, "power": rounded(power, 2)}
 
 
 def _thermal_time(config: Config, curves: list[list[Curve]], base: Path) -> float:
