@@ -83,10 +83,11 @@ def test_defaults_of_the_method_are_those_of_the_class():
     config = parse(minimal())
     defaults = {name: p.default for name, p in inspect.signature(DiffSim).parameters.items()}
     for name, value in config.method.arguments().items():
-        if name not in ("timestep", "gradient", "pretraining"):
+        if name not in ("timestep", "gradient", "pretraining", "finish"):
             assert value == defaults[name], name
     assert config.method.gradient.makes is CheckpointAdjoint
     assert config.method.pretraining.makes is BoltzmannPretraining
+    assert config.method.finish.made() == LinearFinish()
 
 
 def test_everything_left_out_is_found_from_the_curve(folder):

@@ -61,7 +61,7 @@ def lennard_jones() -> PairPotential:
 def learn(integrator, potential=None, *, epochs=4, **options):
     method = DiffSim(
         integrator=integrator, epochs=epochs, steps=20, save_every=10, replicas=2, equilibration_steps=20,
-        pretraining=None, checkpoint_every=2,
+        pretraining=None, checkpoint_every=2, decay=1.0,
     )  # fmt: skip
     potential = lennard_jones() if potential is None else potential
     return fit(potential, POINTS, method, progress=False, **({"validation": None} | options))

@@ -32,7 +32,9 @@ ENGINE = TorchEngine(0.005, equilibration_steps=20, steps=60, save_every=10)
 
 
 def descent(**changes) -> DiffSim:
-    settings = {"epochs": 4, "steps": 20, "save_every": 10, "equilibration_steps": 20, "checkpoint_every": 2}
+    settings = {
+        "epochs": 4, "steps": 20, "save_every": 10, "equilibration_steps": 20, "checkpoint_every": 2, "decay": 1.0,
+    }  # fmt: skip
     return DiffSim(**({"timestep": 0.005} | settings | changes))
 
 
