@@ -10,6 +10,7 @@ from asediff.app.config import ConfigError, json_schema, override, parse, plan, 
 from asediff.app.config.sections import ENGINE, METHOD, RADIAL
 from asediff.dynamics.adjoints import CheckpointAdjoint, DirectAdjoint
 from asediff.fitting import BoltzmannPretraining, DiffSim
+from asediff.fitting.gradients.finish import LinearFinish
 from asediff.potentials import NeuralRadial, TabulatedRadial, TemperatureDependent
 
 

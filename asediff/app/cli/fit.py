@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--units", choices=("metal", "real", "lj"), help="units of the LAMMPS files; lj: all reduced")
     parser.add_argument("--cutoff", type=float, metavar="R", help="of the potential; default 2.7 first-peak distances")
     parser.add_argument("--timestep", type=float, metavar="T", help="fs (lj: reduced); found from mass and temperature")
-    parser.add_argument("--epochs", type=int, metavar="N", help="updates of the potential; default 500")
+    parser.add_argument("--epochs", type=int, metavar="N", help="updates of the potential; default 200")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random; default 0")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",

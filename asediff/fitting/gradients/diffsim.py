@@ -40,12 +40,13 @@ class DiffSim(Method):
     """Learn by differentiating through molecular dynamics (arXiv:2209.07679).
 
     Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
-    targets, and takes an Adam step along the gradient. All state points (and `replicas` of each) run in one batch.
+    targets, and takes an Adam step along the gradient, which reaches back through windows of these steps. All state
+    points (and `replicas` of each) run in one batch. Some longer runs finish what noisy steps cannot.
     """
 
     kind: ClassVar[str] = "diffsim"
     timestep: Annotated[float, Doc("length of a step; may be left out beside an `integrator`", unit="time")] = None  # type: ignore[assignment]
-    epochs: Annotated[int, Doc("number of updates")] = 500
+    epochs: Annotated[int, Doc("number of updates along gradients")] = 200
     steps: Annotated[int, Doc("MD steps per epoch, over whose frames the observables are averaged")] = 120
     window: Annotated[
         int | None,
@@ -133,7 +134,7 @@ class DiffSim(Method):
             _Descent(self, job).run(saved)
         epochs = sum("epoch" in row for row in job.history)
         told = f"{epochs} epochs done"
-        if epochs < self.epochs:
+        if epochs < self.epochs and not begun:
             told = f"learning rate fell below {self.min_learning_rate:g} after {epochs} epochs"
         if self.finish is None:
             return told
