@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +11,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asediff import lattices
 from asediff.app.cli.common import is_terminal, say
 from asediff.app.cli.fit import tell
 from asediff.app.config import parse
 from asediff.app.pipeline import prepare, run_fit
+from asediff.engines import TorchEngine
+from asediff.fitting import DiffSim, fit
 from asediff.fitting.result import write_columns
 from asediff.host.folders import ResultFolder
 from asediff.host.locks import InUseError
 from asediff.host.manifest import FolderError
 from asediff.lammps.reference import WATER_MASS, spce_reference
 from asediff.observables import RDF
+from asediff.potentials import LennardJones, PairPotential
+from asediff.system import System
 from asediff.targets.losses import block_average_error
+from asediff.targets.target import StatePoint, Target
 
 TEMPERATURE_K = 300.0
 DENSITY_G_CM3 = 0.997
@@ -62,12 +69,22 @@ def reference_curve(path: Path, *, steps: int, workdir: Path) -> float:
     return float(error[np.argmax(g > 0.01) :].mean())
 
 
+def compile_loops() -> None:
+    """Compile, or load, the loops of the fit, which takes a minute the first time, while LAMMPS runs."""
+    atoms = lattices.fcc("Ar", density=0.6, cells=3, mass=1.0, rattle=0.02)
+    observable = RDF(2.3, 20)
+    point = StatePoint(System.from_atoms(atoms), Target(observable, torch.ones(20, dtype=torch.float64)), kT=1.0)
+    method = DiffSim(0.005, epochs=1, steps=2, save_every=1, equilibration_steps=1, pretraining=None)
+    engine = TorchEngine(0.005, equilibration_steps=1, steps=2, save_every=1)
+    fit(PairPotential(LennardJones(), 2.3), point, method, validation=engine, progress=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; returns 0 if the exported table passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="default demo; replaced if it exists")
-    parser.add_argument("--reference-steps", type=int, default=40_000, metavar="N", help="of SPC/E water, 2 fs each")
-    parser.add_argument("--epochs", type=int, default=400, metavar="N", help="of the fit")
+    parser.add_argument("--reference-steps", type=int, default=30_000, metavar="N", help="of SPC/E water, 2 fs each")
+    parser.add_argument("--epochs", type=int, default=200, metavar="N", help="of the fit")
     parser.add_argument("--steps", type=int, default=30_000, metavar="N", help="of each independent run")
     options = parser.parse_args(arguments)
     try:
@@ -83,7 +100,10 @@ def run(folder: Path, options: argparse.Namespace) -> int:
         nanoseconds = 2e-6 * options.reference_steps
         say(f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {nanoseconds:.2f} ns in LAMMPS")
         with results.staged() as stage:
+            compiling = threading.Thread(target=compile_loops, daemon=True)
+            compiling.start()
             error = reference_curve(stage / CURVE, steps=options.reference_steps, workdir=stage / "spce")
+            compiling.join()
             for dump in (stage / "spce").rglob("*.dump"):
                 dump.unlink()
             results.clear()

@@ -2,6 +2,7 @@
 
 from asediff.fitting.api import FitJob, Method, fit, validate
 from asediff.fitting.gradients.diffsim import DiffSim
+from asediff.fitting.gradients.finish import LinearFinish
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.relative_entropy import RelativeEntropy
 from asediff.fitting.gradients.reweighting import ExactWeights, LinearResponse, Reweighting
@@ -28,6 +29,7 @@ __all__ = [
     "FitResult",
     "FrameStatistics",
     "GaussNewton",
+    "LinearFinish",
     "LinearResponse",
     "Method",
     "PowerCore",
