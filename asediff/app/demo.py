@@ -70,7 +70,7 @@ def reference_curve(path: Path, *, steps: int, workdir: Path) -> float:
 
 
 def compile_loops() -> None:
-    """Compile, or load, the loops of the fit, which takes a minute the first time, while LAMMPS runs."""
+    """Compile, or load, the loops that a fit and its runs need; the first time that takes a minute."""
     atoms = lattices.fcc("Ar", density=0.6, cells=3, mass=1.0, rattle=0.02)
     observable = RDF(2.3, 20)
     point = StatePoint(System.from_atoms(atoms), Target(observable, torch.ones(20, dtype=torch.float64)), kT=1.0)

@@ -404,3 +404,14 @@ def test_a_votca_run_in_a_folder_in_use_is_refused(here, monkeypatch):
     object.__setattr__(settings, "iterations_max", 1)
     with exclusive(here), pytest.raises(InUseError, match=f"in use by process {os.getpid()}"):
         votca_run.run_ibi(settings, here, lambda *_: None)
+
+
+def test_the_loops_of_a_demonstration_are_compiled_by_a_fit(monkeypatch):
+    from asediff.app import demo
+
+    fitted = []
+    fit = demo.fit
+    monkeypatch.setattr(demo, "fit", lambda *given, **options: fitted.append(fit(*given, **options)))
+    demo.compile_loops()
+    assert len(fitted[0].history) == 1
+    assert len(fitted[0].measurements) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asediff import RDF, DiffSim, LennardJones, PairPotential, Potential, StatePoint, System, Target, lattices
-from asediff.app.report import Evidence, curves, deviation_rows, write_report
+from asediff.app.report import Evidence, curves, deviation_rows, pressure_notes, write_report
 from asediff.fitting.result import FitResult
 from asediff.lammps.verify import Check, VerifyReport
 from asediff.targets.measurement import Measurement
@@ -102,6 +102,34 @@ def test_the_mean_deviation_outside_the_core_leaves_empty_bins_out(evidence):
     assert row["inside"] == pytest.approx(0.02)
     # 40 of the 100 bins are empty in both curves
     assert row["mean"] == pytest.approx(0.012)
+
+
+def test_noise_and_misfit_are_told_apart(evidence, page):
+    """0.01 and 0.02 are 2.5 and 5 standard errors of the run; a reference known to 0.03 explains both."""
+    own, lammps = deviation_rows(evidence, 0)
+    assert own["chi_square"] == pytest.approx(6.25)
+    assert lammps["verdict"].startswith("what is left is misfit: mean |dg| 0.0200 where the noise of the run")
+    assert "largest at r = 3.24 ... 7.96 Å: +0.020 (+5.0 sigma)" in lammps["verdict"]
+    assert "what is left is misfit" in page.read_text()
+    point = evidence.result.state_points[0]
+    known = replace(point.targets[0], error=torch.full_like(point.targets[0].reference, 0.03))
+    result = replace(evidence.result, state_points=[StatePoint(point.system, known, kT=KT, name=point.name)])
+    for row in deviation_rows(replace(evidence, result=result), 0):
+        assert row["verdict"].startswith("what is left is noise: mean |dg| 0.0")
+        assert "noise of run and reference alone gives 0.0241" in row["verdict"]
+
+
+def test_a_pressure_that_nobody_asked_for_is_explained(evidence, page):
+    (note,) = pressure_notes(evidence)
+    assert note.startswith(
+        "argon at 298 K: the pressure is 1,602 ± 16 bar, and none was asked for. g(r) at one density"
+    )
+    assert "give the state point its pressure, energy/length³ (1 bar is 6.242e-07 eV/Å³) and fit again" in note
+    assert "none was asked for" in page.read_text()
+    point = evidence.result.state_points[0]
+    asked = StatePoint(point.system, point.targets, kT=KT, name=point.name, pressure=0.001)
+    assert pressure_notes(replace(evidence, result=replace(evidence.result, state_points=[asked]))) == []
+    assert "bar" not in pressure_notes(replace(evidence, units="lj"))[0]
 
 
 def test_without_lammps_the_page_says_that_nothing_was_verified(evidence, tmp_path):
