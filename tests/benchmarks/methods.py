@@ -50,6 +50,9 @@ REPEATED = ("IBI", "IMC", "IHNC", "Gauss-Newton", "Reweighting, neural")
 """Methods that are run with several seeds at a single state point, and in every case."""
 SEEDS = (1, 2, 3, 4, 5)
 WITHOUT_SECANT = "IHNC without secant"
+EPOCHS_ALONE = "DiffSim, neural, epochs alone"
+ONE_WINDOW = "DiffSim, neural, one window"
+"""The gradient through all 120 steps of each of 500 epochs, a rate that is halved, no runs at the end."""
 COMPARED = (
     *REPEATED,
     "Gauss-Newton with pressure",
@@ -257,9 +260,11 @@ def methods(case: Case) -> dict[str, tuple[Method, bool]]:
             Reweighting(engine, 6, expansion=ExactWeights(0.2), growth=1.0),
             False,
         ),
-        "DiffSim, neural": (DiffSim(engine.timestep, epochs=500, steps=120), False),
+        "DiffSim, neural": (DiffSim(engine.timestep), False),
+        EPOCHS_ALONE: (DiffSim(engine.timestep, finish=None), False),
+        ONE_WINDOW: (DiffSim(engine.timestep, epochs=500, window=120, decay=1.0, patience=50, finish=None), False),
     }
-    return {name: chosen[name] for name in case.methods}
+    return chosen
 
 
 def run_seeds(case: Case, name: str) -> dict[str, Any]:
