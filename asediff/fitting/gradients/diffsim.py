@@ -106,8 +106,8 @@ class DiffSim(Method):
         systems = len(state_points) * self.replicas
         if systems < size:
             raise ValueError(
-                f"ranks: {size} processes are more than the {systems} systems (state points x replicas) that are "
-                f"divided among them; run at most {systems}, or give more replicas"
+                f"ranks: {size} is more than the number of systems (state points x replicas), {systems}; run at most "
+                "that many processes, or give more replicas"
             )
 
     def dynamics(self, kT: float | Tensor, seed: int) -> Integrator:
