@@ -19,7 +19,7 @@ VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What launchers such as `torchrun` tell each process they start."""
 
 
-class LostError(ValueError):
+class LostError(ConnectionError):
     """A process of the group has ended, or cannot be reached; one line."""
 
 
