@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Reweighting,
         fit,
     )
+    from asediff.host.ranks import Ranks
     from asediff.lammps.engine import LammpsEngine
     from asediff.lammps.tables import PairTable, read_tables, spline_tables, write_tables
     from asediff.lammps.verify import VerifyReport, verify_export
@@ -93,6 +94,7 @@ __all__ = [
     "Potential",
     "Pressure",
     "Radial",
+    "Ranks",
     "RelativeEntropy",
     "Repulsion",
     "ReversibleAdjoint",
@@ -135,6 +137,7 @@ __getattr__, __dir__ = lazy(
         "asediff.engines": "DiluteEngine Engine TorchEngine",
         "asediff.fitting": "IBI IHNC IMC BoltzmannPretraining DiffSim FitResult GaussNewton RelativeEntropy "
         "Reweighting fit",
+        "asediff.host.ranks": "Ranks",
         "asediff.dynamics.integrators": "Integrator VelocityVerlet",
         "asediff.dynamics.langevin": "Langevin",
         "asediff.dynamics.nose_hoover": "NoseHooverChain",

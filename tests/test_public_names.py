@@ -21,6 +21,7 @@ NOT_CHOSEN = {
     "InstabilityError": "an error",
     "Measurement": "a result",
     "PairTable": "what an export writes",
+    "Ranks": "the processes that share a fit; the command line starts them itself (`--ranks`)",
     "Trajectory": "a result",
     "Topology": "part of a structure: bonds and exclusions come with its file",
     "VerifyReport": "a result",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from asediff.fitting.statistics.uncertainty import UncertaintyBand, uncertainty_
 from asediff.host.files import file_name, writing
 from asediff.host.folders import ResultFolder
 from asediff.host.manifest import MARKER, FolderError
+from asediff.host.ranks import Ranks
 from asediff.lammps.export import DATA, INPUT, TABLE, verified
 from asediff.lammps.run import LammpsError, find_lmp
 from asediff.lammps.verify import VerifyReport
@@ -37,6 +38,13 @@ CONFIG = "config.yaml"
 EXPORT = "lammps"
 
 Say = Callable[[str], None]
+Team = Callable[[Path], AbstractContextManager[Ranks]]
+"""Calls the processes that share the fit of a result folder; they are let go before what follows the fit."""
+
+
+def alone(_: Path) -> AbstractContextManager[Ranks]:
+    """The `Team` of one process."""
+    return nullcontext(Ranks())
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +82,7 @@ class Outcome:
 
 @contextmanager
 def prepare(
-    config: Config | None, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False
+    config: Config | None, base: Path, folder: Path, *, overwrite: bool = False, resume: bool = False, ranks: int = 1
 ) -> Iterator[Prepared]:
     """Check everything and only then make the result folder, with copies of all input in it.
 
@@ -84,6 +92,7 @@ def prepare(
         folder: result folder.
         overwrite: replace the results of an older fit; a folder that holds anything else is refused.
         resume: go on with the fit in an existing folder; its own configuration counts then.
+        ranks: how many processes will share the fit.
 
     Raises:
         ConfigError: something cannot work; nothing has been written then.
@@ -100,7 +109,9 @@ def prepare(
                 f"asediff fit {folder / CONFIG} --output ANOTHER"
             )
         with ResultFolder.existing(folder, KIND) as results:
-            yield Prepared(reopened(folder), results)
+            found = reopened(folder)
+            _check_ranks(found, ranks)
+            yield Prepared(found, results)
         return
     # A start that was killed before its configuration was there has left nothing of worth.
     overwrite = overwrite or (marked and not begun)
@@ -110,6 +121,7 @@ def prepare(
     resolved = resolve(config, base)
     drawn = plan(resolved, base)
     check_plan(drawn)
+    _check_ranks(drawn, ranks)
     with ResultFolder.made(folder, KIND, overwrite=overwrite) as results:
         with results.scratch() as scratch:
             rehearse(drawn, scratch)
@@ -118,6 +130,11 @@ def prepare(
             results.clear()  # only now: the older results may be the input
         results.write(CONFIG, to_yaml(final).encode())
         yield Prepared(reopened(folder), results)
+
+
+def _check_ranks(drawn: Plan, ranks: int) -> None:
+    if ranks > 1:
+        drawn.method.check_ranks(ranks, drawn.plain_points)
 
 
 def reopened(folder: Path) -> Plan:
@@ -130,7 +147,7 @@ def reopened(folder: Path) -> Plan:
     return found
 
 
-def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say) -> Outcome:
+def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say, team: Team = alone) -> Outcome:
     """Fit, run independently, export, verify and report; each part is kept as it is finished and not done again.
 
     Args:
@@ -138,9 +155,10 @@ def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say) -> Ou
         resume: go on from the checkpoint.
         progress: show a progress bar.
         say: takes lines for the user.
+        team: calls the processes that share the fit.
     """
     drawn, folder = prepared.plan, prepared.folder
-    result = fitted(drawn, folder, resume=resume, progress=progress)
+    result = fitted(drawn, folder, resume=resume, progress=progress, team=team)
     say(f"fit: {result.stopped} in {result.wall_seconds:.1f} s")
     evaluation = Evaluation(drawn, folder, result)
     evidence = evaluation.evaluate(say)
@@ -151,7 +169,7 @@ def run_fit(prepared: Prepared, *, resume: bool, progress: bool, say: Say) -> Ou
     return Outcome(evidence, folder.path / report, folder.path)
 
 
-def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool) -> FitResult:
+def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool, team: Team) -> FitResult:
     """The fit's result: from an earlier process that finished it, or now."""
     config = drawn.config
     settings = config.model_dump(exclude={"validation", "export"})
@@ -159,16 +177,18 @@ def fitted(drawn: Plan, folder: ResultFolder, *, resume: bool, progress: bool) -
     kept = parts.fit(drawn.method, drawn.plain_points, config.seed, drawn.potential) if resume else None
     if kept is not None:
         return kept
-    result = fit_in(
-        folder,
-        drawn.potential,
-        drawn.state_points,
-        drawn.method,
-        validation=None,
-        seed=config.seed,
-        resume=resume,
-        progress=progress,
-    )
+    with team(folder.path) as ranks:
+        result = fit_in(
+            folder,
+            drawn.potential,
+            drawn.state_points,
+            drawn.method,
+            validation=None,
+            seed=config.seed,
+            resume=resume,
+            progress=progress,
+            ranks=ranks,
+        )
     result = replace(result, state_points=drawn.plain_points)
     with folder.staged() as stage:
         parts.put_fit(stage, result)

@@ -33,6 +33,10 @@ class InstabilityError(ValueError):
             f"timestep: with {timestep:g} the atoms blew up; use a shorter time step, a start without overlaps or a "
             "repulsive prior"
         )
+        self.timestep = timestep
+
+    def __reduce__(self) -> tuple[type[InstabilityError], tuple[float]]:
+        return type(self), (self.timestep,)  # exceptions are made again from their text otherwise
 
 
 def general_run(

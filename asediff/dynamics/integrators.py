@@ -68,6 +68,14 @@ class Integrator(ABC):
         """
         return self
 
+    def of_part(self, first: int) -> Integrator:
+        """The same for a batch that is the systems `first`, `first + 1`, ... of a larger one.
+
+        Integrators that draw noise draw for each system what they would draw for it in the larger batch, and override
+        this; one that does not would give the systems of two parts the same noise.
+        """
+        return self
+
 
 @dataclass(frozen=True)
 class Thermostatted(Integrator):

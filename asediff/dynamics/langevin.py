@@ -42,6 +42,10 @@ class Langevin(Thermostatted):
         assert isinstance(own, Langevin)
         return replace(own, seed=(self.seed + 2_654_435_761 * seed) % 2**62)
 
+    def of_part(self, first: int) -> Langevin:
+        """See `Integrator.of_part`."""
+        return replace(self, seed=(self.seed + first) % 2**62)
+
     def stepper(self, system: System, kT: Tensor | float | None = None) -> Stepper:
         """See `Integrator.stepper`."""
         return LangevinStepper(self.timestep, system, self.thermal_energy(system, kT), self.friction, self.seed)
@@ -55,7 +59,7 @@ class LangevinStepper(Stepper):
     def __init__(self, timestep: float, system: System, kT: Tensor, friction: float, seed: int) -> None:
         super().__init__(timestep, system, kT)
         self.friction = friction
-        self.seeds = seed + torch.arange(self.n_systems, dtype=torch.int64, device=system.device)
+        self.seeds = (seed + torch.arange(self.n_systems, dtype=torch.int64, device=system.device)) % 2**62
         self.n_dof = (3.0 * system.counts).to(system.dtype)
         self.atom_in_system = torch.arange(system.n_atoms, device=system.device) - system.offsets[system.system_idx]
         self.decay = math.exp(-friction * timestep)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
 from asediff.engines import Engine
+from asediff.fitting.alike import check_alike
 from asediff.fitting.result import KIND, FitResult
 from asediff.host.files import check_names
 from asediff.host.folders import ResultFolder
+from asediff.host.ranks import Ranks
 from asediff.neighbors import NeighborList, check_box
 from asediff.potentials.base import Potential
 from asediff.potentials.io import decoded, encoded
@@ -34,6 +36,8 @@ CONTENTS = {
 }  # fmt: skip
 """What every checkpoint holds, besides what its method adds."""
 
+T = TypeVar("T")
+
 
 class Method(ABC):
     """A rule that changes a potential until it meets its targets.
@@ -42,6 +46,16 @@ class Method(ABC):
     """
 
     reads_pairs: bool = True
+
+    def check_ranks(self, size: int, state_points: Sequence[StatePoint]) -> None:
+        """Refuse to be divided over `size` processes, more than one; methods that can be override this.
+
+        Raises:
+            ValueError: naming what can.
+        """
+        raise ValueError(
+            f"ranks: {type(self).__name__} cannot be divided over {size} processes; give DiffSim, or run one process"
+        )
 
     @abstractmethod
     def run(self, job: FitJob) -> str:
@@ -56,7 +70,10 @@ class Method(ABC):
 
 @dataclass(eq=False)
 class FitJob:
-    """The state of a fit under way: what a method reads, and where it writes progress and checkpoints."""
+    """The state of a fit under way: what a method reads, and where it writes progress and checkpoints.
+
+    Of several processes (`ranks`) the first has the folder; the history and the notes are the same in all.
+    """
 
     potential: Potential
     state_points: list[StatePoint]
@@ -70,6 +87,7 @@ class FitJob:
     md_steps: int = 0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def coldest(self) -> float:
@@ -84,6 +102,28 @@ class FitJob:
         """
         for part in self.potential.tabulated():
             part.refine(self.coldest)
+
+    def changed_by(self, update: Callable[[], T]) -> T:
+        """Let one process change the potential, and the others have it; gives what `update` says."""
+
+        def work() -> tuple[T, dict[str, Any], list[int], list[str]]:
+            told = update()
+            state = {name: value.cpu() for name, value in self.potential.state_dict().items()}
+            return told, state, self._knots(), self.notes
+
+        if self.ranks.size == 1:
+            return update()
+        told, state, knots, self.notes = self.ranks.first(work)
+        self._adopt(state, knots)
+        return told
+
+    def _knots(self) -> list[int]:
+        return [part.n_knots for part in self.potential.tabulated()]
+
+    def _adopt(self, state: dict[str, Any], knots: Sequence[int]) -> None:
+        self.potential.load_state_dict(state)
+        for part, n_knots in zip(self.potential.tabulated(), knots, strict=True):
+            part.n_knots = n_knots
 
     @property
     def seconds(self) -> float:
@@ -115,7 +155,7 @@ class FitJob:
             "format": CHECKPOINT_FORMAT,
             "conditions": self._conditions(),
             "potential": self.potential.state_dict(),
-            "knots": [part.n_knots for part in self.potential.tabulated()],
+            "knots": self._knots(),
             "history": self.history,
             "notes": self.notes,
             "md_steps": self.md_steps,
@@ -130,6 +170,16 @@ class FitJob:
         Raises:
             ValueError: the checkpoint is damaged, or belongs to another fit or version of asediff.
         """
+        state = self.ranks.first(self._stored)
+        if state is None:
+            return None
+        self._adopt(state["potential"], state["knots"])
+        self.history, self.notes = state["history"], state["notes"]
+        self.md_steps, self.seconds_before = state["md_steps"], state["seconds"]
+        return state
+
+    def _stored(self) -> dict[str, Any] | None:
+        """What the checkpoint holds, once its potential has been taken over."""
         if not self.continues or self.folder is None:
             return None
         path = self.folder.path / CHECKPOINT
@@ -145,13 +195,9 @@ class FitJob:
         if state["conditions"] != self._conditions():
             raise ValueError(f"resume: {path} was written by a fit with another method or other state points; {anew}")
         try:
-            self.potential.load_state_dict(state["potential"])
-            for part, knots in zip(self.potential.tabulated(), state["knots"], strict=True):
-                part.n_knots = knots
+            self._adopt(state["potential"], state["knots"])
         except (RuntimeError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"resume: {path} was written by a fit of another potential; {anew}") from error
-        self.history, self.notes = state["history"], state["notes"]
-        self.md_steps, self.seconds_before = state["md_steps"], state["seconds"]
         return state
 
     def _conditions(self) -> list[Any]:
@@ -170,6 +216,7 @@ def fit(
     folder: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> FitResult:
     """Learn a potential from observables.
 
@@ -182,6 +229,8 @@ def fit(
         folder: where checkpoints go, made if need be; no other process may use it meanwhile. None keeps none.
         resume: go on from the checkpoint in `folder` (start anew when there is none).
         progress: show a progress bar.
+        ranks: processes among which the fit is divided, all of which call this with the same arguments; see `Ranks`.
+            The first alone writes, shows progress and does the independent runs. None: this one alone.
 
     Returns:
         The potential with its history and the measurements of the independent runs.
@@ -191,14 +240,18 @@ def fit(
             where the method reads pairs, a missing species or pair, a potential without parameters that a method could
             train, or without an energy for each system, or that is more than its pair functions where the method or the
             validation sees nothing else, a target that the method cannot reach, a folder that another process uses, a
-            checkpoint that asediff did not write.
+            checkpoint that asediff did not write, a method that cannot be divided among `ranks`, other arguments in
+            another of them.
         FileError: a checkpoint cannot be written; the one before is as it was.
+        LostError: another process of `ranks` has ended.
     """
-    opened = nullcontext(None) if folder is None else ResultFolder.opened(folder, KIND)
+    ranks = Ranks() if ranks is None else ranks
+    opened = nullcontext(None) if folder is None else ranks.entered(lambda: ResultFolder.opened(folder, KIND))
     with opened as results:
         return fit_in(
-            results, potential, state_points, method, validation=validation, seed=seed, resume=resume, progress=progress
-        )
+            results, potential, state_points, method, validation=validation, seed=seed, resume=resume,
+            progress=progress, ranks=ranks,
+        )  # fmt: skip
 
 
 def fit_in(
@@ -211,15 +264,53 @@ def fit_in(
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> FitResult:
-    """`fit` in a folder that is open already."""
+    """`fit` in a folder that is open already; of several processes the first has it, and the others give None."""
+    ranks = Ranks() if ranks is None else ranks
     points = [state_points] if isinstance(state_points, StatePoint) else list(state_points)
+
+    def checked() -> FitJob:
+        start, bound = _checked(folder, potential, points, method, validation, ranks)
+        shown = progress and ranks.rank == 0
+        return FitJob(start, bound, seed, folder, resume, shown, type(method).__name__, ranks=ranks)
+
+    job = ranks.together(checked)
+    check_alike(ranks, (method, seed), job.state_points)
+    stopped = method.run(job)
+    seconds = job.seconds
+    begin = time.perf_counter()
+    measurements = []
+    if validation is not None and ranks.rank == 0:
+        measurements = validate(job.potential, job.state_points, validation, seed)
+    return FitResult(
+        potential=job.potential,
+        state_points=job.state_points,
+        method=method,
+        history=job.history,
+        measurements=measurements,
+        md_steps=job.md_steps,
+        wall_seconds=seconds,
+        validation_seconds=time.perf_counter() - begin if measurements else 0.0,
+        seed=seed,
+        stopped=stopped,
+        notes=job.notes,
+    )
+
+
+def _checked(
+    folder: ResultFolder | None, potential: Potential | None, points: list[StatePoint], method: Method,
+    validation: Engine | None, ranks: Ranks,
+) -> tuple[Potential, list[StatePoint]]:  # fmt: skip
+    """The potential to start from, and the state points bound to it; raises what `fit` refuses."""
     if not points:
         raise ValueError("state_points: empty; give at least one StatePoint")
     for point in points:
         if not point.targets:
             raise ValueError(f"state_points: {point.name} has no target; give it at least one Target")
     check_target_names(points)
+    if ranks.size > 1:
+        method.check_ranks(ranks.size, points)
     if folder is not None:
         folder.check(CHECKPOINT)
     if validation is not None:
@@ -240,24 +331,7 @@ def fit_in(
         if method.reads_pairs and start.cutoff is not None:
             check_box(point.system.cell, point.system.pbc, start.cutoff)
         check_energy(start, point)
-    job = FitJob(start, points, seed, folder, resume, progress, type(method).__name__)
-    stopped = method.run(job)
-    seconds = job.seconds
-    begin = time.perf_counter()
-    measurements = validate(job.potential, points, validation, seed) if validation is not None else []
-    return FitResult(
-        potential=job.potential,
-        state_points=points,
-        method=method,
-        history=job.history,
-        measurements=measurements,
-        md_steps=job.md_steps,
-        wall_seconds=seconds,
-        validation_seconds=time.perf_counter() - begin if measurements else 0.0,
-        seed=seed,
-        stopped=stopped,
-        notes=job.notes,
-    )
+    return start, points
 
 
 def check_energy(potential: Potential, point: StatePoint) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from asediff.engines import Engine
 from asediff.fitting.api import FitJob
-from asediff.fitting.statistics.samples import Sample, sample
+from asediff.fitting.statistics.samples import Sample, sample_of
 from asediff.fitting.steps import Steps
 from asediff.simulate import InstabilityError
 from asediff.system import System
-from asediff.targets.measurement import Measurement, deviation
+from asediff.targets.measurement import Measurement, deviation, joined
 from asediff.targets.target import StatePoint
 
 Update = Callable[[int, list[Sample]], Mapping[str, float]]
@@ -39,6 +40,7 @@ class Iterations:
         cautious: take a step back by half when D has grown clearly, and shorten those that follow. Not done where a
             pressure or anything but g(r) is wanted, for which D may have to grow.
         bins: of the fine histograms.
+        replicas: runs of each state point, whose frames are joined.
 
     Attributes:
         memory: what an update wants to find again in later iterations: numbers and tensors, part of each checkpoint.
@@ -54,9 +56,10 @@ class Iterations:
         growth: float = 1.0,
         cautious: bool = False,
         bins: int = 400,
+        replicas: int = 1,
     ) -> None:
         self.job, self.count = job, count
-        self.stop_within_noise, self.bins = stop_within_noise, bins
+        self.stop_within_noise, self.bins, self.replicas = stop_within_noise, bins, replicas
         self.factors = run_lengths(count, growth)
         self.engines = [engine if f == 1.0 else engine.scaled(f) for f in self.factors]
         self.starts: list[System | None] = [None] * len(job.state_points)
@@ -87,7 +90,7 @@ class Iterations:
                 if not self.cautious or self.steps.keep(row["D"], row["D_noise"]):
                     self.starts = [s.final for s in samples]
                     self.steps.begin()
-                    told = update(self.done, samples)
+                    told = job.changed_by(partial(update, self.done, samples))
                     _check_finite(job)
                     if self.steps.caution < 1.0:
                         self.steps.shorten(self.steps.caution)
@@ -111,21 +114,35 @@ class Iterations:
         job, engine = self.job, self.engines[self.done]
         for _ in range(MAX_RETREATS):
             try:
-                samples = []
-                for k, point in enumerate(job.state_points):
-                    seed = 1 + job.seed * 1_000_000 + self.done * len(job.state_points) + k
-                    samples.append(
-                        sample(engine, job.potential, point, seed=seed, start=self.starts[k], bins=self.bins)
-                    )
-                    job.md_steps += engine.steps_per_run
+                measured = self._measured(engine)
             except InstabilityError as error:
                 self._retreat(error)
             else:
-                return samples
+                job.md_steps += len(measured) * self.replicas * engine.steps_per_run
+                pairs = zip(measured, job.state_points, strict=True)
+                return [sample_of(m, engine, job.potential, point, bins=self.bins) for m, point in pairs]
         raise ValueError(
             f"potential: the atoms blow up even with {MAX_RETREATS} times smaller changes; use a shorter timestep, a "
             "smaller step size, or a start with a steeper core"
         )
+
+    def _measured(self, engine: Engine) -> list[Measurement]:
+        """What the runs of each state point give; they are dealt out to the processes of the fit."""
+        job, points = self.job, self.job.state_points
+        first = 1 + job.seed * 1_000_000 + self.done * len(points) * self.replicas
+
+        def run(number: int) -> Measurement:
+            k = number // self.replicas
+            found = engine.measure(job.potential, points[k], seed=first + number, start=self.starts[k])
+            return found if job.ranks.size == 1 else found.to("cpu")
+
+        numbers = range(len(points) * self.replicas)
+        dealt = job.ranks.exchange(lambda: [run(number) for number in numbers[job.ranks.rank :: job.ranks.size]])
+        runs = [dealt[number % job.ranks.size][number // job.ranks.size] for number in numbers]
+        if job.ranks.size > 1:
+            runs = [one.to(points[0].system.device) for one in runs]
+        groups = [runs[k * self.replicas : (k + 1) * self.replicas] for k in range(len(points))]
+        return [joined(group, point) for group, point in zip(groups, points, strict=True)]
 
     def _retreat(self, error: Exception) -> None:
         """Halve the last change of the potential; new runs start from the state points' own configurations."""

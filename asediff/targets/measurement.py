@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from asediff.observables.deviation import Deviation
 from asediff.targets.target import StatePoint, Target, block_average_error
 from asediff.trajectory import Trajectory
 
-__all__ = ["Deviation", "Measurement", "deviation", "measure"]
+__all__ = ["Deviation", "Measurement", "deviation", "joined", "measure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,30 @@ class Measurement:
             deviation(target, state_point, value, error)
             for target, value, error in zip(state_point.targets, self.values, self.errors, strict=True)
         ]
+
+    def to(self, device: torch.device | str) -> Measurement:
+        """The same on a device."""
+        return replace(
+            self,
+            values=tuple(value.to(device) for value in self.values),
+            errors=tuple(error.to(device) for error in self.errors),
+            trajectory=None if self.trajectory is None else self.trajectory.to(device),
+        )
+
+
+def joined(runs: Sequence[Measurement], state_point: StatePoint) -> Measurement:
+    """What several runs of one state point say together.
+
+    Raises:
+        ValueError: one of several has no frames.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    frames = [run.trajectory for run in runs]
+    known = [trajectory for trajectory in frames if trajectory is not None]
+    if len(known) < len(frames):
+        raise ValueError("replicas: runs without frames cannot be joined; give replicas=1")
+    return measure(Trajectory.concatenate(known), state_point)
 
 
 def measure(trajectory: Trajectory, state_point: StatePoint) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -148,6 +149,7 @@ class StatePoint:
     weight: float = 1.0
     name: str = None  # type: ignore[assignment]
     pressure: float | None = None
+    _given: ClassVar[StatePoint | None] = None  # what `bound` was asked of; no argument
 
     def __init__(
         self,
@@ -194,12 +196,18 @@ class StatePoint:
         return [(t, target, rdf) for t, target, rdf in found if rdf is not None]
 
     def bound(self, potential: Potential) -> StatePoint:
-        """The same with observables that follow this potential; see `Observable.bound`."""
-        observables = [t.observable.bound(potential) for t in self.targets]
-        if all(o is t.observable for o, t in zip(observables, self.targets, strict=True)):
-            return self
-        targets = [replace(t, observable=o) for o, t in zip(observables, self.targets, strict=True)]
-        return StatePoint(self.system, targets, kT=self.kT, weight=self.weight, name=self.name, pressure=self.pressure)
+        """The same with observables that follow this potential, no longer one that they were bound to before.
+
+        See `Observable.bound`.
+        """
+        given = self if self._given is None else self._given
+        observables = [t.observable.bound(potential) for t in given.targets]
+        if all(o is t.observable for o, t in zip(observables, given.targets, strict=True)):
+            return given
+        targets = [replace(t, observable=o) for o, t in zip(observables, given.targets, strict=True)]
+        found = StatePoint(self.system, targets, kT=self.kT, weight=self.weight, name=self.name, pressure=self.pressure)
+        object.__setattr__(found, "_given", given)
+        return found
 
 
 def check_distributions(state_points: Sequence[StatePoint], user: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from asediff.host.reading import check_file
 
 if TYPE_CHECKING:
     from asediff.app.config.models import Config
-    from asediff.app.pipeline import Outcome
+    from asediff.app.pipeline import Outcome, Team
 
 CONFIG = "config.yaml"
 
@@ -60,19 +62,43 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="FOLDER", help="result folder; default INPUT's name with _fit")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted fit in the result folder")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing result folder")
+    parser.add_argument(
+        "--ranks", type=int, default=1, metavar="N",
+        help="processes of this machine that share the fit, state points and replicas; default 1",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(handler=handle)
 
 
 def handle(options: argparse.Namespace) -> int:
-    """Run the subcommand; returns 1 if LAMMPS disagrees with asediff on the exported table."""
+    """Run the subcommand, in one process or among those of a launcher; returns the exit code (see `fit`)."""
+    if options.ranks < 1:
+        raise ConfigError(f"--ranks {options.ranks}: not a number of processes; give at least 1")
+    others = os.environ.get("WORLD_SIZE", "1")
+    if "RANK" not in os.environ or others == "1":
+        return fit(options, None)
+    if options.ranks > 1:
+        raise ConfigError(f"--ranks {options.ranks}: {others} processes have been started already; leave it out")
+    from asediff.app.ranks import among
+
+    options.ranks = int(others)
+    return among(lambda team: fit(options, team))
+
+
+def fit(options: argparse.Namespace, team: Team | None) -> int:
+    """Do what the subcommand says; returns 1 if LAMMPS disagrees with asediff on the exported table.
+
+    Args:
+        options: of the command line.
+        team: calls the processes that share the fit; None starts them, if there are to be several.
+    """
     if options.input is None and not (options.resume and options.output):
         raise ConfigError("input: missing; give a g(r) in two columns, a .yaml, or --resume with --output FOLDER")
     if options.resume and options.overwrite:
         raise ConfigError("--resume, --overwrite: both are given; give one of the two")
     folder = Path(options.output) if options.output else Path(f"{Path(options.input).stem}_fit")
     if options.input is None or (options.resume and (folder / CONFIG).is_file()):
-        return _finish(None, Path(), folder, options)
+        return _finish(None, Path(), folder, options, team)
     _check_folder(folder, overwrite=options.overwrite)
     check_file(options.input, "a g(r) in two columns or a configuration (.yaml)")
     try:
@@ -80,7 +106,7 @@ def handle(options: argparse.Namespace) -> int:
         from asediff.app.config.resolve import resolve
 
         resolve(config, base)  # what curves and numbers can tell is told before torch is imported
-        return _finish(config, base, folder, options)
+        return _finish(config, base, folder, options, team)
     except ConfigError as error:
         if is_configuration(options.input):
             raise
@@ -152,15 +178,20 @@ def _of_curve(path: Path) -> dict[str, Any]:
     return {"system": {}, "state_points": [{"targets": [{"file": str(path)}]}]}
 
 
-def _finish(config: Config | None, base: Path, folder: Path, options: argparse.Namespace) -> int:
-    from asediff.app.pipeline import finished_fit, prepare, run_fit, what_is_kept
+def _finish(config: Config | None, base: Path, folder: Path, options: argparse.Namespace, team: Team | None) -> int:
+    from asediff.app.pipeline import alone, finished_fit, prepare, run_fit, what_is_kept
     from asediff.lammps.run import LammpsError
 
-    ready = prepare(config, base, folder, overwrite=options.overwrite, resume=options.resume)
+    if team is None and options.ranks > 1:
+        from asediff.app.ranks import launched
+
+        team = partial(launched, options.ranks)
+    ready = prepare(config, base, folder, overwrite=options.overwrite, resume=options.resume, ranks=options.ranks)
     with named_by_output(), ready as prepared:
         say(f"results go to {folder}")
         try:
-            outcome = run_fit(prepared, resume=options.resume, progress=is_terminal() and not options.quiet, say=say)
+            shown = is_terminal() and not options.quiet
+            outcome = run_fit(prepared, resume=options.resume, progress=shown, say=say, team=team or alone)
             tell(outcome)
         except KeyboardInterrupt:
             raise Interrupted(what_is_kept(folder)) from None

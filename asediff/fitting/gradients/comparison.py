@@ -12,7 +12,8 @@ from torch import Tensor
 from asediff.dynamics.adjoints import Adjoint
 from asediff.engines import TrajectoryEngine
 from asediff.fitting.api import trainable
-from asediff.fitting.gradients.diffsim import Batch, DiffSim
+from asediff.fitting.gradients.batch import Batch
+from asediff.fitting.gradients.diffsim import DiffSim
 from asediff.fitting.gradients.reweighting import reweighted_gradient
 from asediff.fitting.gradients.windows import in_windows, window_lengths
 from asediff.fitting.statistics.samples import statistics_of

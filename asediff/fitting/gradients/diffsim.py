@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -17,16 +17,15 @@ from asediff.dynamics.choice import chosen_integrator
 from asediff.dynamics.integrators import Integrator
 from asediff.engines import TorchEngine
 from asediff.fitting.api import FitJob, Method, trainable
+from asediff.fitting.gradients.batch import Batch
 from asediff.fitting.gradients.finish import LinearFinish, runs_have_begun
 from asediff.fitting.gradients.plateau import Plateau
 from asediff.fitting.gradients.pretrain import BoltzmannPretraining
 from asediff.fitting.gradients.reweighting import ReweightedGradient
+from asediff.fitting.gradients.share import Share
 from asediff.fitting.gradients.windows import in_windows, window_lengths
 from asediff.fitting.statistics.frames import check_single_frames
-from asediff.observables import Observable
-from asediff.observables.pressure import virial
 from asediff.potentials.base import Potential
-from asediff.potentials.held import held
 from asediff.simulate import InstabilityError, simulate
 from asediff.system import System
 from asediff.targets.target import StatePoint
@@ -41,7 +40,8 @@ class DiffSim(Method):
 
     Each epoch runs `steps` time steps from where the last one ended, compares the observables of its frames with the
     targets, and takes an Adam step along the gradient, which reaches back through windows of these steps. All state
-    points (and `replicas` of each) run in one batch. Some longer runs finish what noisy steps cannot.
+    points (and `replicas` of each) run in one batch, or are divided over processes: `fit(..., ranks=...)`. Some longer
+    runs finish what noisy steps cannot.
     """
 
     kind: ClassVar[str] = "diffsim"
@@ -122,6 +122,20 @@ class DiffSim(Method):
         trainable(start)
         return start
 
+    def check_ranks(self, size: int, state_points: Sequence[StatePoint]) -> None:
+        """See `Method.check_ranks`: every process has a system to run, and the gradient is one through the dynamics."""
+        if isinstance(self.gradient, ReweightedGradient):
+            raise ValueError(
+                f"ranks: {size} processes, and DiffSim(gradient=ReweightedGradient()) needs all frames in one; give an "
+                "adjoint, or run one process"
+            )
+        systems = len(state_points) * self.replicas
+        if systems < size:
+            raise ValueError(
+                f"ranks: {size} is more than the number of systems (state points x replicas), {systems}; run at most "
+                "that many processes, or give more replicas"
+            )
+
     def dynamics(self, kT: float | Tensor, seed: int) -> Integrator:
         """What moves the atoms at kT, a number or `(n_systems,)`; the seed is of its noise, if it has any."""
         return chosen_integrator(self.integrator, self.timestep, self.tdamp).at(kT, seed=seed)
@@ -140,11 +154,11 @@ class DiffSim(Method):
             return told
         engine = TorchEngine(
             self.timestep,
-            steps=max(1, round(self.finish.share * self.epochs * self.steps * self.replicas)),
+            steps=max(1, round(self.finish.share * self.epochs * self.steps)),
             tdamp=self.tdamp,
             integrator=self.integrator,
         )
-        return told + self.finish.run(job, engine, self.pressure_weight, begun=begun)
+        return told + self.finish.run(job, engine, self.replicas, self.pressure_weight, begun=begun)
 
 
 class _Descent:
@@ -154,7 +168,8 @@ class _Descent:
         self.method, self.job = method, job
         self.potential = job.potential
         self.batch = Batch.of(job.state_points, method.replicas)
-        self.integrator = method.dynamics(self.batch.kT, job.seed)
+        self.share = Share(self.batch, job.potential, job.ranks)
+        self.integrator = method.dynamics(self.share.kT, job.seed).of_part(self.share.first)
         self.windows = [method.steps]
         if isinstance(method.gradient, Adjoint):
             self.windows = window_lengths(method.window, method.steps, method.save_every, job.state_points)
@@ -194,10 +209,7 @@ class _Descent:
                 if self.epoch % method.checkpoint_every == 0:
                     self._checkpoint()
         self._checkpoint()
-        if self.mean is not None:
-            with torch.no_grad():
-                for parameter, mean in zip(self.parameters, self.mean, strict=True):
-                    parameter.copy_(mean)
+        self._set(job.ranks.first(lambda: None if self.mean is None else [m.cpu() for m in self.mean]))
         for part in self.potential.tabulated():
             table = part.tabulation_error(job.coldest)
             job.notes.append(
@@ -207,28 +219,64 @@ class _Descent:
 
     def _begin(self) -> None:
         method, job = self.method, self.job
-        if method.pretraining is not None:
-            job.notes.append(method.pretraining.start(self.potential, job.state_points))
-        job.refine()
-        with torch.no_grad():
-            system = self.batch.system.thermalized(kT=self.batch.kT, seed=job.seed)
-            self.state = self._simulate(system, method.equilibration_steps)
+        job.changed_by(self._pretrained)
+        self.state = job.ranks.together(lambda: self._relaxed(self._thermalized(job.seed), method.equilibration_steps))
         job.md_steps += method.equilibration_steps * self.batch.system.n_systems
 
-    def _simulate(
-        self, start: System | Trajectory, steps: int, potential: Potential | None = None, **options: Any
-    ) -> Trajectory:
-        moved_by = self.potential if potential is None else potential
-        return simulate(start, moved_by, self.integrator, steps, kT=self.batch.kT, **options)
+    def _pretrained(self) -> None:
+        """Improve the potential before any simulation."""
+        if self.method.pretraining is not None:
+            self.job.notes.append(self.method.pretraining.start(self.potential, self.job.state_points))
+        self.job.refine()
+
+    def _thermalized(self, seed: int) -> System:
+        """The systems of this process with the velocities that they have among all."""
+        return self.share.part_of(self.batch.system.thermalized(kT=self.batch.kT, seed=seed))
+
+    def _relaxed(self, start: System | Trajectory, steps: int) -> Trajectory:
+        """Some steps without gradient."""
+        with torch.no_grad():
+            self.share.lay()
+            return self._simulate(start, steps)
+
+    def _simulate(self, start: System | Trajectory, steps: int, **options: Any) -> Trajectory:
+        return simulate(start, self.share.potential, self.integrator, steps, kT=self.share.kT, **options)
 
     def _update(self) -> tuple[float, float]:
         """One epoch; leaves everything as it was when the run or its gradient is not finite."""
-        method = self.method
         self.optimizer.zero_grad()
-        trajectory, loss = self._loss()
+        trajectory, value = self._gradient()
+        norm, self.rate, parameters = self.job.ranks.first(lambda: self._step(value))
+        self._set(parameters)
+        self.state = trajectory.detach()[-1:]
+        self.job.md_steps += self.method.steps * self.batch.system.n_systems
+        return value, norm
+
+    def _gradient(self) -> tuple[Trajectory, float]:
+        """Frames of an epoch and their loss, whose gradient is added to that of the parameters."""
+        method, gradient = self.method, self.method.gradient
+        if isinstance(gradient, Adjoint):
+            return self.share.gradient(lambda: self._frames(gradient), method.pressure_weight)
+        with torch.no_grad():
+            self.share.lay()
+            trajectory = self._frames(None)
+        loss = gradient.loss(trajectory, self.potential, self.job.state_points, method.replicas, method.pressure_weight)
         loss.backward()
+        return trajectory, float(loss.detach())
+
+    def _frames(self, adjoint: Adjoint | None) -> Trajectory:
+        def window(start: System | Trajectory, steps: int) -> Trajectory:
+            return self._simulate(start, steps, save_every=self.method.save_every, adjoint=adjoint)
+
+        return in_windows(window, self.state, self.windows)
+
+    def _step(self, value: float) -> tuple[float, float, list[Tensor]]:
+        """Change the parameters along their gradient; returns its norm, the new rate, and what they are now.
+
+        One process does it for all: what rounds otherwise on another machine would let them drift apart.
+        """
+        method = self.method
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, method.clip))
-        value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise ArithmeticError(f"loss {value} and gradient norm {norm} are not finite")
         risen = min(1.0, (self.epoch + 1) / max(1, method.warmup))
@@ -236,31 +284,17 @@ class _Descent:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * risen * (method.decay + (1.0 - method.decay) * left)
         self.optimizer.step()
-        self.state = trajectory.detach()[-1:]
-        self.job.md_steps += method.steps * self.batch.system.n_systems
-        if self.plateau.reached(value):
-            self.rate *= 0.5
+        rate = 0.5 * self.rate if self.plateau.reached(value) else self.rate
         self._average()
-        return value, norm
+        return norm, rate, [p.detach().cpu() for p in self.parameters]
 
-    def _loss(self) -> tuple[Trajectory, Tensor]:
-        method, gradient = self.method, self.method.gradient
-        adjoint = gradient if isinstance(gradient, Adjoint) else None
-        with torch.set_grad_enabled(adjoint is not None):
-            potential = held(self.potential, self.batch.system, self.batch.kT)
-
-            def window(start: System | Trajectory, steps: int) -> Trajectory:
-                return self._simulate(start, steps, potential, save_every=method.save_every, adjoint=adjoint)
-
-            trajectory = in_windows(window, self.state, self.windows)
-        if isinstance(gradient, Adjoint):
-            pressure = self.batch.pressure_loss(trajectory, potential)
-            loss = self.batch.loss(trajectory) + method.pressure_weight * pressure
-        else:
-            loss = gradient.loss(
-                trajectory, self.potential, self.job.state_points, method.replicas, method.pressure_weight
-            )
-        return trajectory, loss
+    def _set(self, values: Sequence[Tensor] | None) -> None:
+        """Give the parameters these values; None leaves them."""
+        if values is None:
+            return
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
 
     def _average(self) -> None:
         """Polynomial-decay averaging (Shamir and Zhang, ICML 2013, eq. 4)."""
@@ -283,24 +317,31 @@ class _Descent:
         self.rate *= 0.5
         self.potential.load_state_dict(good[0])
         self.optimizer.load_state_dict(copy.deepcopy(good[1]))
-        system = good[2].system.thermalized(kT=self.batch.kT, seed=self.job.seed + 7 * self.restores)
-        with torch.no_grad():
-            self.state = self._simulate(self._at(system, int(good[2].steps[-1])), self.method.steps)
+        fresh = self._thermalized(self.job.seed + 7 * self.restores).velocities
+        start = self._at(good[2].system.replace(velocities=fresh), int(good[2].steps[-1]))
+        self.state = self.job.ranks.together(lambda: self._relaxed(start, self.method.steps))
         self.job.notes.append(f"epoch {self.epoch + 1}: {error}; back to the last good state, rate {self.rate:.2g}")
 
     def _checkpoint(self) -> None:
-        self.job.save_checkpoint(
-            epoch=self.epoch,
-            restores=self.restores,
-            rate=self.rate,
-            optimizer=self.optimizer.state_dict(),
-            plateau=self.plateau.state(),
-            mean=self.mean,
-            positions=self.state.system.positions,
-            velocities=self.state.system.velocities,
-            thermostat=self.state.thermostat,
-            step=int(self.state.steps[-1]),
-            integrator=type(self.integrator).__name__,
+        """Keep what all processes have, as one process would."""
+        state, ranks = self.state, self.job.ranks
+        own = {"positions": state.system.positions, "velocities": state.system.velocities}
+        if state.thermostat is not None:
+            own["thermostat"] = state.thermostat
+        parts = ranks.exchange(lambda: {name: tensor.detach().cpu() for name, tensor in own.items()})
+        whole: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in own}
+        ranks.together(
+            lambda: self.job.save_checkpoint(
+                epoch=self.epoch,
+                restores=self.restores,
+                rate=self.rate,
+                optimizer=self.optimizer.state_dict(),
+                plateau=self.plateau.state(),
+                mean=self.mean,
+                step=int(state.steps[-1]),
+                integrator=type(self.integrator).__name__,
+                **({"thermostat": None} | whole),
+            )
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -311,8 +352,11 @@ class _Descent:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.restore(saved["plateau"])
         self.mean = saved["mean"]
-        system = self.batch.system.replace(positions=saved["positions"], velocities=saved["velocities"])
-        self.state = self._at(system, saved["step"], saved["thermostat"])
+        names, device = ("positions", "velocities", "thermostat"), self.share.system.device
+        positions, velocities, thermostat = (None if saved[n] is None else saved[n].to(device) for n in names)
+        system = self.share.part_of(self.batch.system.replace(positions=positions, velocities=velocities))
+        own = slice(self.share.first, self.share.first + system.n_systems)
+        self.state = self._at(system, saved["step"], None if thermostat is None else thermostat[own])
 
     def _at(self, system: System, step: int, thermostat: Tensor | None = None) -> Trajectory:
         """A trajectory to go on from: noise depends on the number of the step, a thermostat on its own state."""
@@ -327,66 +371,3 @@ class _Descent:
             pressure=blank,
             thermostat=thermostat,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Replicas of all state points in one system, and the loss over them.
-
-    Attributes:
-        system: state point 0's replicas first, then state point 1's, ...
-        kT: `(n_systems,)`, energy.
-        groups: for each observable, the systems it is evaluated on and what their values are compared with.
-    """
-
-    system: System
-    kT: Tensor
-    state_points: Sequence[StatePoint]
-    replicas: int
-
-    @classmethod
-    def of(cls, state_points: Sequence[StatePoint], replicas: int) -> Batch:
-        """Copy every state point `replicas` times."""
-        system = System.concatenate([p.system for p in state_points for _ in range(replicas)])
-        kT = torch.tensor([float(p.kT) for p in state_points for _ in range(replicas)], dtype=system.dtype)
-        return cls(system, kT, state_points, replicas)
-
-    def loss(self, trajectory: Trajectory) -> Tensor:
-        """Σ over state points and targets of weight x loss, divided by the number of state points."""
-        total = torch.zeros((), dtype=self.system.dtype)
-        for observable, users in self._observables():
-            everyone = len({k for k, _ in users}) == len(self.state_points)
-            values = observable(trajectory) if everyone else None
-            for k, target in users:
-                first = k * self.replicas
-                if values is not None:
-                    own = values[first : first + self.replicas]
-                else:
-                    own = observable(trajectory.select(range(first, first + self.replicas)))
-                scale = self.state_points[k].weight * target.weight / len(self.state_points)
-                total = total + scale * target.loss(own.mean(0), target.reference.to(own), target.observable)
-        return total
-
-    def pressure_loss(self, trajectory: Trajectory, potential: Potential) -> Tensor:
-        """Σ over state points with a pressure of weight x [(P - P*)/ρkT]², divided by the number of state points."""
-        total = torch.zeros((), dtype=self.system.dtype)
-        if all(point.pressure is None for point in self.state_points):
-            return total
-        kinetic = (self.system.counts - 1) * self.kT
-        virials = virial(trajectory.positions, self.system, potential, self.kT).mean(0)
-        pressures = (kinetic + virials / 3.0) / self.system.get_volume()
-        for k, point in enumerate(self.state_points):
-            if point.pressure is not None:
-                own = pressures[k * self.replicas : (k + 1) * self.replicas].mean()
-                scale = point.weight / len(self.state_points)
-                total = total + scale * ((own - point.pressure) / (point.density * float(point.kT))) ** 2
-        return total
-
-    def _observables(self) -> list[tuple[Observable, list[tuple[int, Any]]]]:
-        users: dict[Any, tuple[Observable, list[tuple[int, Any]]]] = {}
-        for k, point in enumerate(self.state_points):
-            for target in point.targets:
-                own = target.observable
-                key = own if isinstance(own, Hashable) else id(own)  # a dataclass that is not frozen has no hash
-                users.setdefault(key, (own, []))[1].append((k, target))
-        return list(users.values())

@@ -41,12 +41,13 @@ class LinearFinish:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
 
-    def run(self, job: FitJob, engine: TorchEngine, pressure_weight: float, *, begun: bool) -> str:
+    def run(self, job: FitJob, engine: TorchEngine, replicas: int, pressure_weight: float, *, begun: bool) -> str:
         """Make the runs and change the potential in place, or tell in a note why they are left out.
 
         Args:
             job: at the end of its epochs, or resumed from a checkpoint of these runs.
             engine: with the production steps of all runs together.
+            replicas: runs side by side for each of them.
             pressure_weight: see `Reweighting`.
             begun: whether the checkpoint is of these runs already.
 
@@ -71,6 +72,7 @@ class LinearFinish:
             inner_steps=self.inner_steps,
             learning_rate=self.learning_rate,
             pretraining=None,
+            replicas=replicas,
             pressure_weight=pressure_weight,
         ).run(job)
         return f", then {self.runs} runs with steps to first order"

@@ -153,6 +153,7 @@ class ReweightedMethod(Method, ABC):
         BoltzmannPretraining | None, Doc("start from Boltzmann inversion; None starts from the potential as it is")
     ] = field(default_factory=BoltzmannPretraining)
     stop_within_noise: Annotated[bool, Doc("end when all targets are met within the error bars of the runs")] = False
+    replicas: Annotated[int, Doc("runs of each state point side by side, whose frames are joined")] = 1
     bins: Annotated[int, Doc("of the fine pair histograms between 0 and the cutoff")] = 400
     growth: Annotated[
         float, Doc("each run is this many times longer than the one before, with `engine.steps` their mean")
@@ -161,7 +162,7 @@ class ReweightedMethod(Method, ABC):
     """Whether D tells that a step was bad; see `Iterations`."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "inner_steps", "learning_rate", "bins"):
+        for name in ("iterations", "inner_steps", "learning_rate", "replicas", "bins"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive; give {name} > 0")
         run_lengths(self.iterations, self.growth)
@@ -196,6 +197,7 @@ class ReweightedMethod(Method, ABC):
             growth=self.growth,
             cautious=self.cautious,
             bins=self.bins,
+            replicas=self.replicas,
         )
 
         def update(iteration: int, samples: list[Sample]) -> Mapping[str, float]:  # noqa: ARG001

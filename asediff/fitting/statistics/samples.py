@@ -49,6 +49,13 @@ def sample(
         ValueError: the engine returns no frames and is not the dilute limit.
     """
     measurement = engine.measure(potential, state_point, seed=seed, start=start)
+    return sample_of(measurement, engine, potential, state_point, bins=bins)
+
+
+def sample_of(
+    measurement: Measurement, engine: Engine, potential: Potential, state_point: StatePoint, *, bins: int = 400
+) -> Sample:
+    """What a run of an engine says; see `sample`."""
     if isinstance(engine, DiluteEngine):
         return Sample(measurement, DiluteStatistics(state_point, measurement.values))
     if measurement.trajectory is None:

@@ -23,6 +23,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 THREADS_VARIABLE = "ASEDIFF_NUM_THREADS"
+NEIGHBORS_VARIABLE = "LOCAL_WORLD_SIZE"
+"""In which launchers such as `torchrun` say how many processes share this machine; each uses its part of the cores."""
 ATOMS_PER_THREAD = 1000
 """Below this many atoms per thread meeting at barriers costs more than sharing the work gains."""
 
@@ -43,7 +45,8 @@ def set_num_threads(n_threads: int | None) -> None:
 
     Args:
         n_threads: at least 1; None returns to the default: the environment variable ASEDIFF_NUM_THREADS if set, else
-            the number of cores, and never more than what pays for the number of atoms.
+            the number of cores, divided by LOCAL_WORLD_SIZE if set, and never more than what pays for the number of
+            atoms.
     """
     if n_threads is not None and n_threads < 1:
         raise ValueError(f"n_threads={n_threads}: too few; give at least 1, or None for the default")
@@ -59,9 +62,9 @@ def get_num_threads() -> int:
         if not text.isdigit() or int(text) < 1:
             raise ValueError(f"{THREADS_VARIABLE}={text}: not a number of threads; set a whole number of at least 1")
         return int(text)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = os.environ.get(NEIGHBORS_VARIABLE, "")
+    return max(1, cores // int(processes)) if processes.isdigit() and int(processes) else cores
 
 
 def control_size(n_threads: int) -> int:

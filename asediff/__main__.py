@@ -1,0 +1,8 @@
+"""`python -m asediff`: the same as the `asediff` command, for launchers that start modules, such as `torchrun`."""
+
+import sys
+
+from asediff.app.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
