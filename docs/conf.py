@@ -71,4 +71,6 @@ html_theme = "furo"
 html_title = f"asediff {release}"
 html_additional_pages = {"index": "to_root.html"}
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sphinx = False

@@ -37,10 +37,10 @@ def to_files(app: Sphinx, doctree: nodes.document) -> None:
             continue
         if link["refdomain"] == "doc":
             if link["reftarget"] not in app.env.found_docs:
-                path = app.env.doc2path(link["reftarget"])
-                link.replace_self(
-                    addnodes.download_reference("", "", *link.children, reftarget=f"/{path}", refdoc=link["refdoc"])
-                )
+                files = (f"{link['reftarget']}{suffix}" for suffix in app.config.source_suffix)
+                file = next(file for file in files if Path(app.srcdir, file).is_file())
+                target = {"reftarget": f"/{file}", "refdoc": link["refdoc"]}
+                link.replace_self(addnodes.download_reference("", "", *link.children, **target))
             continue
         _, path = app.env.relfn2path(link["reftarget"].split("#")[0], link["refdoc"])
         if Path(path).is_dir():

@@ -50,7 +50,9 @@ def names() -> dict[str, str]:
     known = {id(item): full for full, (_, item) in public().items()}
     for package in PACKAGES:
         module = importlib.import_module(package)
-        found |= {f"{package}.{name}": known[id(getattr(module, name))] for name in module.__all__}
+        for name in module.__all__:
+            full = known[id(getattr(module, name))]
+            found[f"{package}.{name}"] = found[f"{package.rpartition('.')[2]}.{name}"] = full
     for full, (_, item) in public().items():
         short = full.rpartition(".")[2]
         found[f"{getattr(item, '__module__', package)}.{getattr(item, '__qualname__', short)}"] = full
@@ -152,12 +154,13 @@ def bars(line: str) -> str:
 
 
 def link(app: Sphinx, doctree: nodes.document) -> None:
-    """Make links of code that is a public name: `RDF`, `RDF.project`, `fit(...)`; lower-case words only if called."""
+    """Make links of code that is a public name: `RDF`, `RDF.project`, `fit(...)`; plain words only if called."""
     for code in list(doctree.findall(nodes.literal)):
         if any(isinstance(node, nodes.title | nodes.reference | addnodes.pending_xref) for node in _above(code)):
             continue
         word = re.fullmatch(r"([A-Za-z_][\w.]*)(\(.*\))?", code.astext(), re.S)
-        if word and (word[1] != word[1].lower() or word[2] or "." in word[1]) and (full := called(word[1])):
+        plain = word and word[1].isalpha() and word[1].islower() and not word[2]
+        if word and not plain and (full := called(word[1])):
             reference = addnodes.pending_xref(
                 "", refdomain="py", reftype="obj", reftarget=full, refdoc=app.env.docname, refexplicit=True
             )
