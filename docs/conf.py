@@ -1,7 +1,7 @@
 """The documentation site: `make docs` builds it into docs/_build/html.
 
 Its source is the repository itself, so that links between pages, examples and notebooks are those that work when the
-files are read where they lie. What the site needs beyond Sphinx is in docs/_extensions.
+files are read where they lie. What the site needs beyond Sphinx is docs/_extensions/asediff_site.
 
 Environment:
     ASEDIFF_DOCS_EXECUTE: 0 shows the notebooks without running them; otherwise they run, and an error ends the build.
@@ -11,7 +11,7 @@ Environment:
 
 import os
 import sys
-from importlib import metadata
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,16 +20,16 @@ sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
 project = "asediff"
 author = "The asediff developers"
 copyright = author  # noqa: A001
-version = release = metadata.version("asediff")
+version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "examples",
-    "navigation",
-    "reference",
+    "asediff_site.navigation",
+    "asediff_site.reference",
+    "asediff_site.scripts",
 ]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**.md", "examples/*.md", "examples/*.py", "workflows/notebooks/*.md"]
