@@ -56,7 +56,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "off" if os.environ.get("ASEDIFF_DOCS_EXECUTE") == "0" else "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 600  # seconds, of a cell
+nb_output_stderr = "error"  # a warning that readers should not see
 
 default_role = "literal"  # docstrings write `name` for code, as Markdown does
 autodoc_typehints = "description"

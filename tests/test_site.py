@@ -81,6 +81,9 @@ def test_words_and_units_of_annotations_and_formulas_come_into_descriptions(site
     reference = site("asediff_site.reference")
     import asediff
 
+    words = ["Name of the pair: `all`, or such as `Ar-Kr`."]
+    reference.complete(None, "property", "asediff.RDF.pair_name", asediff.RDF.pair_name, None, words)
+    assert words[0] == "Name of the pair:"
     lines = ["Two lines:", "", "    a = |b|", "    c = d", "", "Of |x| and `|y|`, `cutoff`²."]
     reference.complete(None, "class", "asediff.RDF", asediff.RDF, None, lines)
     text = "\n".join(lines)

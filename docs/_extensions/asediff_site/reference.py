@@ -122,8 +122,9 @@ def complete(_app: Sphinx, what: str, _name: str, item: Any, _options: Any, line
     added = [words[name] for name in (inspect.signature(item).parameters if words else ()) if name in words]
     if added and sections[:1] != ["Args:"]:
         sections = ["Args:", "", *sections]
-    if what in {"property", "attribute"}:
-        prose = ["", *prose]  # napoleon takes the words before a colon in the first line for a type
+    if what in {"property", "attribute"} and prose:
+        # napoleon takes what stands before a colon in the first line for a type
+        prose = [*prose[0].replace(": ", ":\n", 1).split("\n"), *prose[1:]]
     lines[:] = [*verbatim(prose), *sections[:1], *map(bars, [*added, *sections[1:]])]
 
 
