@@ -103,7 +103,7 @@ def described(item: Any) -> dict[str, str]:
     for source in sources:
         try:
             hints = get_type_hints(source, include_extras=True)
-        except (NameError, TypeError):  # names for type checkers alone
+        except (NameError, TypeError):  # names for type checkers alone, or of the module of an inherited `__init__`
             continue
         for name, hint in hints.items():
             for word in getattr(hint, "__metadata__", ()):
@@ -131,18 +131,15 @@ def complete(_app: Sphinx, what: str, _name: str, item: Any, _options: Any, line
 def verbatim(prose: list[str]) -> list[str]:
     """Show indented paragraphs as they stand: they are formulas."""
     found: list[str] = []
+    inside = False
     for line in prose:
-        inside = line.startswith("    ") and bool(found) and (not found[-1].strip() or found[-1].startswith("    "))
-        if inside and not found[-1].strip() and not any(text.startswith("    ") for text in _paragraph(found)):
+        indented = line.startswith("    ")
+        begins = indented and not inside and bool(found) and not found[-1].strip()
+        if begins and not any(text.rstrip().endswith("::") for text in found[-2:]):
             found += ["::", ""]
+        inside = begins or (inside and (indented or not line.strip()))
         found.append(line if inside else bars(line))
     return found
-
-
-def _paragraph(lines: list[str]) -> list[str]:
-    """The last paragraph."""
-    text = "\n".join(lines).rstrip().split("\n\n")[-1]
-    return text.split("\n")
 
 
 def bars(line: str) -> str:
