@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
-.PHONY: help demo test slow robust lint format types layers examples bench ci clean
+.PHONY: help demo test slow robust lint format types layers examples docs bench ci clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ layers: $(READY)  ## import-linter: who may import whom
 examples: $(READY)  ## run the examples and the README's code
 	$(BIN)/python -m pytest -q tests/test_documents.py
 
+docs: $(READY)  ## the documentation site, in docs/_build/html; ASEDIFF_DOCS_EXECUTE=0 leaves its notebooks unexecuted
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d docs/_build/doctrees . docs/_build/html
+
 bench: $(READY)  ## measure asediff beside LAMMPS
 	$(BIN)/python -m tests.benchmarks
 
@@ -55,4 +58,4 @@ ci: $(READY)  ## everything that must pass
 	.ci/run
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo docs/_build

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKING = [*ROOT.glob("*.md"), *(path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{document.name}-{k}")
     for document in DOCUMENTS
@@ -37,6 +38,6 @@ def test_an_example_runs_and_prints_its_result(example, tmp_path):
 
 
 def test_no_link_inside_the_documents_is_broken():
-    for document in DOCUMENTS:
+    for document in LINKING:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
