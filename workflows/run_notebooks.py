@@ -1,12 +1,12 @@
 """Execute the notebooks, or write the .ipynb beside each .md.
 
-    python workflows/run_notebooks.py --output build/notebooks       # all of them, with their output, as `make notebooks`
-    python workflows/run_notebooks.py --short 1_quickstart           # one, in its short form, without keeping its output
-    python workflows/run_notebooks.py --pair                         # after a change of an .md
+    python workflows/run_notebooks.py --output build/notebooks    # all, with their output, as `make notebooks`
+    python workflows/run_notebooks.py --short 1_quickstart        # one in its short form; its output is not kept
+    python workflows/run_notebooks.py --pair                      # after a change of an .md
 
 The .md of a notebook is what is edited and reviewed; its .ipynb, which Jupyter opens as it is, holds the same cells
-and no output. Where jupytext is installed, saving either in Jupyter writes both. A notebook runs in a folder of its own,
-which is removed, and a cell that fails or warns ends it.
+and no output. Where jupytext is installed, saving either in Jupyter writes both. A notebook runs in a folder of its
+own, which is removed, and a cell that fails or warns ends it.
 """
 
 from __future__ import annotations
