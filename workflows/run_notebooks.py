@@ -1,8 +1,8 @@
 """Execute the notebooks, or write the .ipynb beside each .md.
 
-    python workflows/run_notebooks.py --output build/notebooks    # all, with their output, as `make notebooks`
-    python workflows/run_notebooks.py --short 1_quickstart        # one in its short form; its output is not kept
-    python workflows/run_notebooks.py --pair                      # after a change of an .md
+    python workflows/run_notebooks.py --output build/notebooks                # as `make notebooks`
+    ASEDIFF_NOTEBOOKS=short python workflows/run_notebooks.py 1_quickstart    # one, in the short form that tests run
+    python workflows/run_notebooks.py --pair                                  # after a change of an .md
 
 The .md of a notebook is what is edited and reviewed; its .ipynb, which Jupyter opens as it is, holds the same cells
 and no output. Where jupytext is installed, saving either in Jupyter writes both. A notebook runs in a folder of its
@@ -12,7 +12,6 @@ own, which is removed, and a cell that fails or warns ends it.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -25,8 +24,6 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent / "notebooks"
-FORM = "ASEDIFF_NOTEBOOKS"
-"""Environment variable that chooses the lengths of runs: short, or full, the form that users get."""
 CELL_TIMEOUT = 1800
 """Seconds."""
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -52,22 +49,16 @@ def paired(path: Path) -> str:
     return nbformat.writes(notebook, version=4) + "\n"
 
 
-def execute(path: Path, *, short: bool) -> NotebookNode:
-    """Run a text notebook in a temporary folder.
+def execute(notebook: NotebookNode) -> None:
+    """Run the cells of a notebook in a temporary folder; their output, as far as it goes, is put into it.
 
     Args:
-        path: its .md.
-        short: choose the short lengths.
-
-    Returns:
-        The notebook with its output.
+        notebook: as `read` makes it.
 
     Raises:
         CellExecutionError: a cell failed.
         RuntimeError: a cell wrote to standard error, as warnings do.
     """
-    notebook = read(path)
-    environment = {**os.environ, FORM: "short" if short else "full"}
     with tempfile.TemporaryDirectory(prefix="asediff-notebook-") as folder:
         client = NotebookClient(
             notebook,
@@ -76,12 +67,11 @@ def execute(path: Path, *, short: bool) -> NotebookNode:
             extra_arguments=["--log-level=40"],  # errors alone: the kernel warns about its own connection
             resources={"metadata": {"path": folder}},
         )
-        client.execute(env=environment)
+        client.execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
-                raise RuntimeError(f"{path.name}: a cell wrote to standard error: {output['text'].strip()}")
-    return notebook
+                raise RuntimeError(f"a cell wrote to standard error: {output['text'].strip()}")
 
 
 def main() -> int:
@@ -89,7 +79,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as 1_quickstart; default all")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep the executed notebooks there")
-    parser.add_argument("--short", action="store_true", help="the short form, which the tests of the project run")
     parser.add_argument("--pair", action="store_true", help="write the .ipynb of each .md; nothing is executed")
     options = parser.parse_args()
     known = {path.stem: path for path in notebooks()}
@@ -101,14 +90,13 @@ def main() -> int:
         if options.pair:
             known[name].with_suffix(".ipynb").write_text(paired(known[name]), encoding="utf-8")
             continue
-        began = time.perf_counter()
+        began, notebook = time.perf_counter(), read(known[name])
         try:
-            notebook = execute(known[name], short=options.short)
+            execute(notebook)
+            print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         except (CellExecutionError, RuntimeError) as error:
             sys.stderr.write(f"{name}: {error}\n")
             failed = 1
-            continue
-        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         if options.output is not None:
             options.output.mkdir(parents=True, exist_ok=True)
             nbformat.write(notebook, options.output / f"{name}.ipynb")
