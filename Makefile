@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
-.PHONY: help demo test slow robust lint format types layers examples notebooks bench ci clean
+.PHONY: help demo test slow robust lint format types layers examples bench ci clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,6 +21,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
 	$(BIN)/python -m asediff.app.demo
+
+.PHONY: notebooks
+notebooks: $(READY)  ## execute the notebooks, with their output, to build/notebooks; ASEDIFF_NOTEBOOKS=short shortens them
+	$(BIN)/python workflows/run_notebooks.py --output build/notebooks
 
 test: $(READY)  ## the tests, in PROCESSES=2 processes
 	$(PYTEST)
@@ -47,9 +51,6 @@ layers: $(READY)  ## import-linter: who may import whom
 
 examples: $(READY)  ## run the examples and the README's code
 	$(BIN)/python -m pytest -q tests/test_documents.py
-
-notebooks: $(READY)  ## execute the notebooks, with their output, to build/notebooks; ASEDIFF_NOTEBOOKS=short shortens them
-	$(BIN)/python workflows/run_notebooks.py --output build/notebooks
 
 bench: $(READY)  ## measure asediff beside LAMMPS
 	$(BIN)/python -m tests.benchmarks
