@@ -22,6 +22,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
 	$(BIN)/python -m asediff.app.demo
 
+.PHONY: notebooks
+notebooks: $(READY)  ## execute the notebooks, with their output, to build/notebooks; ASEDIFF_NOTEBOOKS=short shortens them
+	$(BIN)/python workflows/run_notebooks.py --output build/notebooks
+
 test: $(READY)  ## the tests, in PROCESSES=2 processes
 	$(PYTEST)
 
