@@ -162,9 +162,10 @@ class _KernelPairs(_Term):
         from asediff.kernels.cpu.driven import DrivenRun
 
         def forces(here: np.ndarray) -> np.ndarray:
-            # lists, and whoever else likes to, keep where atoms were
-            frame = chain.system.replace(positions=torch.from_numpy(here.copy()))
-            return functools.reduce(torch.add, (term.forces(frame, term.parameters) for term in others)).numpy()
+            # a copy, for lists keep where atoms were; a leaf, so that no term makes one of its own
+            frame = chain.system.replace(positions=torch.from_numpy(here.copy()).requires_grad_())
+            found = (term.forces(frame, term.parameters) for term in others)
+            return functools.reduce(torch.add, found).detach().numpy()
 
         with torch.no_grad():
             x, v, thermostat = (tensor.detach().numpy() for tensor in state)

@@ -101,7 +101,7 @@ def test_the_team_has_begun_with_pair_forces_when_the_others_are_found(threads, 
     def late(self):
         control, n_threads = self._systems[0][0].control, self._systems[0][2]
         give_up = time.monotonic() + 20.0
-        while control[QUEUES :: APART].sum() < -(-start.n_atoms // BLOCK) + n_threads and time.monotonic() < give_up:
+        while control[QUEUES::APART].sum() < -(-start.n_atoms // BLOCK) + n_threads and time.monotonic() < give_up:
             time.sleep(1e-3)
         taken.append(time.monotonic() < give_up)
         find(self)
