@@ -1,5 +1,6 @@
 """Runs of a sum whose pair forces are compiled and whose other forces are not: the same as step by step in torch."""
 
+import _thread
 import threading
 import time
 
@@ -144,7 +145,12 @@ def test_lists_that_outgrow_their_arrays_are_enlarged_on_the_way(threads, monkey
     torch.testing.assert_close(runs[0], slow.positions.detach(), rtol=1e-9, atol=1e-9)
 
 
-def test_a_remainder_that_fails_ends_the_run_and_frees_its_team(threads):
+def fail():
+    raise ArithmeticError("no such energy")
+
+
+@pytest.mark.parametrize(("end", "error"), [(fail, ArithmeticError), (_thread.interrupt_main, KeyboardInterrupt)])
+def test_a_failure_or_an_interrupt_ends_the_run_and_frees_its_team(end, error, threads):
     start = liquid(systems=1)
 
     class Broken(Wells):
@@ -153,14 +159,14 @@ def test_a_remainder_that_fails_ends_the_run_and_frees_its_team(threads):
         def energy(self, system, neighbors, kT=None):
             self.evaluations += 1
             if self.evaluations == 4:
-                raise ArithmeticError("no such energy")
+                end()
             return super().energy(system, neighbors, kT)
 
     threads(3)
     potential = PairPotential(LennardJones(1.0, 1.0), cutoff=2.2) + Broken(start.positions.clone())
     with torch.no_grad():
-        with pytest.raises(ArithmeticError, match="no such energy"):
-            simulate(start, potential, INTEGRATORS[0], 10)
+        with pytest.raises(error):
+            simulate(start, potential, INTEGRATORS[0], 10_000)
         before = threading.active_count()
         simulate(start, potential, INTEGRATORS[0], 10)
     assert threading.active_count() == before

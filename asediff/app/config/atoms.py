@@ -12,7 +12,7 @@ from ase.data import atomic_masses, atomic_numbers
 from asediff.app.config.errors import ConfigError
 from asediff.app.config.models import Config, StatePointSettings
 from asediff.checks.species import pair_name
-from asediff.checks.temperature import resolve_kT
+from asediff.checks.temperature import energy_of
 from asediff.host.reading import check_file
 
 SITES = {"fcc": 4, "bcc": 2, "diamond": 8}
@@ -21,7 +21,7 @@ SITES = {"fcc": 4, "bcc": 2, "diamond": 8}
 
 def thermal_energy(point: StatePointSettings) -> float:
     """kT of a state point, internal energy."""
-    return float(resolve_kT(kT=point.kT, temperature_K=point.temperature_K))
+    return point.kT if point.kT is not None else energy_of(float(point.temperature_K or 0.0))
 
 
 def time_unit(units: str) -> float:
