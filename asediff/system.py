@@ -1,4 +1,4 @@
-"""Atoms, beads and cells of one or several systems; the only place where ASE's kelvin become energies."""
+"""Atoms, beads and cells of one or several systems."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms, units
+from ase import Atoms
 from ase.cell import Cell
 from ase.data import chemical_symbols
 from torch import Tensor
 
 from asediff.checks.systems import check_layout, check_values
-from asediff.checks.temperature import resolve_kT
+from asediff.checks.temperature import kelvin_of, resolve_kT
 from asediff.kernels.arrays import Exclusions
 from asediff.topology import Topology
 
@@ -353,7 +353,7 @@ class System:
 
     def get_temperature(self) -> Tensor:
         """Return the temperature of each system `(n_systems,)` in kelvin, for systems in eV."""
-        return self.get_kT() / units.kB
+        return kelvin_of(self.get_kT())
 
     def sum_by_system(self, values: Tensor) -> Tensor:
         """Add up a quantity of the atoms `(n_atoms, ...)` in each system `(n_systems, ...)`."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import units as ase_units
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 
 from asediff import plotting
+from asediff.checks.temperature import kelvin_of
 from asediff.fitting.result import FitResult, versions, write_columns
 from asediff.fitting.statistics.uncertainty import UncertaintyBand
 from asediff.host.files import file_name
@@ -302,7 +302,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _temperature(evidence: Evidence, kT: float) -> str:
-    return f"{kT:.4f}" if evidence.reduced else f"{kT / ase_units.kB:.1f} K"
+    return f"{kT:.4f}" if evidence.reduced else f"{kelvin_of(kT):.1f} K"
 
 
 def _pressure(evidence: Evidence, pressure: float, error: float | None) -> str:

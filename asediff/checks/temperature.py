@@ -1,10 +1,25 @@
-"""Temperatures: thermal energies inside, kelvin where users give them."""
+"""Temperatures: thermal energies inside, kelvin where users give them; the only place where one becomes the other."""
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, TypeVar
+
 from ase import units
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T", "float", "Tensor", "float | Tensor")
+
+
+def energy_of(temperature_K: T) -> T:
+    """Thermal energy, eV, of a temperature in kelvin."""
+    return temperature_K * units.kB
+
+
+def kelvin_of(kT: T) -> T:
+    """Temperature in kelvin of a thermal energy in eV."""
+    return kT / units.kB
 
 
 def resolve_kT(  # noqa: N802
@@ -15,6 +30,8 @@ def resolve_kT(  # noqa: N802
     Raises:
         ValueError: Unless exactly one is given and it is finite and not negative.
     """
+    import torch  # a command converts a temperature before anything heavy is loaded
+
     if (kT is None) == (temperature_K is None):
         state = "neither is" if kT is None else "both are"
         raise ValueError(f"kT, temperature_K: {state} given; give exactly one of the two")
@@ -25,4 +42,4 @@ def resolve_kT(  # noqa: N802
     if kT is not None:
         return kT
     assert temperature_K is not None
-    return temperature_K * units.kB
+    return energy_of(temperature_K)

@@ -24,6 +24,9 @@ from asediff.potentials.base import Potential, compiled_terms, energy_virial
 from asediff.potentials.splines import PairSpline
 from asediff.system import System
 
+Parts = tuple[Tensor, Tensor]
+"""Energy and sum of r·F of something, `(n_systems,)` each."""
+
 
 class InstabilityError(ValueError):
     """The atoms blew up: a state is not finite, or an atom moves farther than the cutoff in one step."""
@@ -58,25 +61,32 @@ def general_run(
     terms = _terms(system, potential, stepper.kT, skin, in_torch=adjoint.keeps_graph)
     reach = math.inf if potential.cutoff is None else potential.cutoff
     chain = _Dynamics(system, terms, stepper, reach, n_steps, save_every, first_step)
-    driven = _driven(chain, state)
-    if driven is None:
+    leader = _leader(chain, state)
+    if leader is None:
         recording = adjoint.run(chain, chain.start(state))
         frames, final = State(*recording.frames), State(*recording.final[:3])
+        found: list[list[Parts]] = [[] for _ in frames.positions]
     else:
-        frames, final = driven
+        pairs, form = leader
+        terms = [term for term in terms if term is not pairs]
+        frames, found = pairs.drive(chain, terms, state, form)
+        final = State(*(tensor[-1] for tensor in frames))
     with torch.no_grad():
         # A softened core keeps an exploded run finite: atoms that cross the whole cutoff in a step show it.
         fastest = torch.stack([frames.velocities.abs().max(), final.velocities.abs().max()]).max()
         finite = all(bool(torch.isfinite(tensor).all()) for tensor in final)
         if not finite or not float(fastest) * stepper.timestep <= reach:
             raise InstabilityError(stepper.timestep)
-        rows = [chain.thermodynamics(State(*frame)) for frame in zip(*frames, strict=True)]
+        rows = [
+            chain.thermodynamics(State(*frame), terms, parts)
+            for frame, parts in zip(zip(*frames, strict=True), found, strict=True)
+        ]
     energy, pressure, conserved = (torch.stack(column) for column in zip(*rows, strict=True))
     return frames, final, energy, pressure, conserved
 
 
-def _driven(chain: _Dynamics, state: State) -> tuple[State, State] | None:
-    """Frames and last state of a run without gradient, all but the forces of terms without tables in compiled steps.
+def _leader(chain: _Dynamics, state: State) -> tuple[_KernelPairs, arrays.Stepper] | None:
+    """The term of a sum whose kernels take the steps, and what they take; the forces of all others are found meanwhile.
 
     None where the stepper has no compiled form, no term has a table, or a gradient is wanted.
     """
@@ -85,7 +95,7 @@ def _driven(chain: _Dynamics, state: State) -> tuple[State, State] | None:
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (*state, *chain.parameters))
     if not pairs or len(chain.terms) == 1 or form is None or wanted:
         return None
-    return pairs[0].drive(chain, state, form)
+    return pairs[0], form
 
 
 class _Term(ABC):
@@ -148,29 +158,30 @@ class _KernelPairs(_Term):
         result: Tensor = _KernelForces.apply(system.positions, parameters[0], self.evaluator)
         return result
 
-    def drive(self, chain: _Dynamics, state: State, form: arrays.Stepper) -> tuple[State, State]:
-        """Frames and last state, with the forces of the chain's other terms from outside; see `DrivenRun`."""
+    def drive(
+        self, chain: _Dynamics, others: list[_Term], state: State, form: arrays.Stepper
+    ) -> tuple[State, list[list[Parts]]]:
+        """Frames of a run with the forces of other terms from outside, and the parts of this term in each frame."""
         from asediff.kernels.cpu.backend import stepper_arrays
         from asediff.kernels.cpu.driven import DrivenRun
 
-        others = [term for term in chain.terms if term is not self]
-
         def forces(here: np.ndarray) -> np.ndarray:
-            frame = chain.system.replace(positions=torch.from_numpy(here.copy()))  # lists keep where atoms were
-            return functools.reduce(torch.add, (term.forces(frame, term.parameters) for term in others)).numpy()
+            # a copy, for lists keep where atoms were; a leaf, so that no term makes one of its own
+            frame = chain.system.replace(positions=torch.from_numpy(here.copy()).requires_grad_())
+            found = (term.forces(frame, term.parameters) for term in others)
+            return functools.reduce(torch.add, found).detach().numpy()
 
         with torch.no_grad():
             x, v, thermostat = (tensor.detach().numpy() for tensor in state)
             run = DrivenRun(
                 x, v, thermostat, self.evaluator.batch, self.evaluator.tables, stepper_arrays(form, x.dtype),
-                forces, skin=self.skin,
+                forces, chain.n_steps, chain.save_every, skin=self.skin,
             )  # fmt: skip
-            frames = []
-            for _ in range(chain.n_steps // chain.save_every):
-                if not run.advance(chain.save_every):
-                    raise InstabilityError(chain.timestep)
-                frames.append([torch.from_numpy(a.copy()) for a in (run.positions[0], run.velocities(), run.chain)])
-        return State(*(torch.stack(column) for column in zip(*frames, strict=True))), State(*frames[-1])
+            if not run.run():
+                raise InstabilityError(chain.timestep)
+        frames, thermo = run.record, torch.from_numpy(run.record.thermo)
+        kept = (frames.frame_positions, frames.frame_velocities, frames.snapshot_chain)
+        return State(*map(torch.from_numpy, kept)), [[(frame[:, 0], frame[:, 1])] for frame in thermo]
 
     def energy_virial(self, system: System) -> tuple[Tensor, Tensor]:
         found = self.evaluator.forces(system.positions.numpy())
@@ -279,10 +290,16 @@ class _Dynamics(Chain):
         rates = self.stepper.rates(State(*state[:3]), self.forces(state[0], parameters))
         return *rates, torch.zeros_like(state[3])
 
-    def thermodynamics(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
-        """Potential energy, pressure (2 K + Σ r·F)/(3 V) and conserved quantity of one frame, `(n_systems,)` each."""
+    def thermodynamics(self, state: State, terms: list[_Term], found: list[Parts]) -> tuple[Tensor, Tensor, Tensor]:
+        """Potential energy, pressure (2 K + Σ r·F)/(3 V) and conserved quantity of one frame, `(n_systems,)` each.
+
+        Args:
+            state: the frame.
+            terms: of the potential.
+            found: energy and virial of all that is not among the terms.
+        """
         frame = self.system.replace(positions=state.positions)
-        parts = [term.energy_virial(frame) for term in self.terms]
+        parts = [*found, *(term.energy_virial(frame) for term in terms)]
         zero = torch.zeros(frame.n_systems, dtype=frame.dtype, device=frame.device)
         energy = sum((e for e, _ in parts), zero)
         virial = sum((w for _, w in parts), zero)

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-import ase.units
 import torch
 from torch import Tensor
 
 from asediff.checks.described import Doc
+from asediff.checks.temperature import energy_of
 from asediff.dynamics.steppers import Stepper
 from asediff.system import System
 
@@ -114,7 +114,7 @@ class Thermostatted(Integrator):
         """kT of each system `(n_systems,)`; the integrator's own, or the one handed in."""
         own = self.kT
         if self.temperature_K is not None:
-            own = torch.as_tensor(self.temperature_K) * ase.units.kB
+            own = energy_of(torch.as_tensor(self.temperature_K))
         value = own if own is not None else kT
         if value is None:
             raise ValueError(f"kT: missing in {type(self).__name__}; give the integrator kT (energy) or temperature_K")

@@ -71,16 +71,16 @@ class Potential(nn.Module, ABC):
         """
         keep_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            positions = system.positions
-            if not positions.requires_grad:
-                positions = positions.detach().requires_grad_()
-            energy = self.energy(system.replace(positions=positions), neighbors, kT)
+            if not system.positions.requires_grad:
+                system = system.replace(positions=system.positions.detach().requires_grad_())
+            energy = self.energy(system, neighbors, kT)
             if not energy.requires_grad:
-                return energy, torch.zeros_like(positions)
-            (gradient,) = torch.autograd.grad(
-                energy.sum(), positions, create_graph=keep_graph, allow_unused=True, materialize_grads=True
-            )
-        return (energy if keep_graph else energy.detach()), -gradient
+                return energy, torch.zeros_like(system.positions)
+            (forces,) = torch.autograd.grad(
+                energy, system.positions, -torch.ones_like(energy), create_graph=keep_graph, allow_unused=True,
+                materialize_grads=True,
+            )  # fmt: skip
+        return (energy if keep_graph else energy.detach()), forces
 
     def __add__(self, other: Potential) -> Potential:
         if not isinstance(other, Potential):

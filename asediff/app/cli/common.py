@@ -53,9 +53,9 @@ def thermal_energy(options: argparse.Namespace) -> float:
     if units == "lj":
         raise ConfigError("--temperature: kelvin have no meaning in units lj; give --kT")
     TEMPERATURE.range(units).check(name, value)
-    from ase import units as ase_units
+    from asediff.checks.temperature import energy_of
 
-    return float(value * ase_units.kB)
+    return float(energy_of(value))
 
 
 def check_timestep(options: argparse.Namespace) -> None:
@@ -76,15 +76,6 @@ def check_seed(seed: int) -> None:
         ValueError: it is none.
     """
     SEED.metal.check("--seed", seed)
-
-
-def time_unit(units: str) -> float:
-    """Internal time of what --timestep counts: fs, or reduced time for lj."""
-    if units == "lj":
-        return 1.0
-    from ase import units as ase_units
-
-    return float(ase_units.fs)
 
 
 def check_inputs(options: argparse.Namespace) -> None:

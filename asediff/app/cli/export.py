@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asediff.app.cli.common import add_thermal, check_inputs, check_timestep, say, structure, thermal_energy, time_unit
+from asediff.app.cli.common import add_thermal, check_inputs, check_timestep, say, structure, thermal_energy
 from asediff.app.cli.output import named_by_output
 from asediff.app.config.errors import ConfigError
 
@@ -46,6 +46,7 @@ def handle(options: argparse.Namespace) -> int:
     with named_by_output():
         ResultFolder.refuse(folder, KIND, overwrite=options.overwrite)
 
+    from asediff.app.config.atoms import time_unit
     from asediff.engines import TorchEngine
     from asediff.lammps.export import export_lammps, verified
     from asediff.lammps.files import check_system

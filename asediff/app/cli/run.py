@@ -15,7 +15,6 @@ from asediff.app.cli.common import (
     say,
     structure,
     thermal_energy,
-    time_unit,
 )
 from asediff.app.config.errors import ConfigError
 from asediff.checks.numbers import STEPS, check_memory, check_numbers, frames_memory
@@ -76,6 +75,7 @@ def handle(options: argparse.Namespace) -> int:
     import torch
     from ase.io import write
 
+    from asediff.app.config.atoms import time_unit
     from asediff.potentials import load_potential
     from asediff.simulate import simulate
 

@@ -12,6 +12,7 @@ from ase.data import atomic_masses, atomic_numbers
 from asediff.app.config.errors import ConfigError
 from asediff.app.config.models import Config, StatePointSettings
 from asediff.checks.species import pair_name
+from asediff.checks.temperature import energy_of
 from asediff.host.reading import check_file
 
 SITES = {"fcc": 4, "bcc": 2, "diamond": 8}
@@ -20,12 +21,12 @@ SITES = {"fcc": 4, "bcc": 2, "diamond": 8}
 
 def thermal_energy(point: StatePointSettings) -> float:
     """kT of a state point, internal energy."""
-    return point.kT if point.kT is not None else float(point.temperature_K or 0.0) * float(ase_units.kB)
+    return point.kT if point.kT is not None else energy_of(float(point.temperature_K or 0.0))
 
 
-def time_unit(config: Config) -> float:
-    """Internal time of one unit of time in the configuration: fs, or 1 in reduced units."""
-    return 1.0 if config.units == "lj" else float(ase_units.fs)
+def time_unit(units: str) -> float:
+    """Internal time of one unit of time that users give: fs, or 1 in reduced units (`lj`)."""
+    return 1.0 if units == "lj" else float(ase_units.fs)
 
 
 def structure_file(config: Config, k: int) -> str | None:

@@ -159,7 +159,7 @@ def build_state_point(config: Config, k: int, base: Path, *, plain: bool = False
         for symbol in target.pair or []:
             if symbol not in symbols:
                 raise ConfigError(f"{path}.pair: {symbol!r} is not in the system, which has {', '.join(symbols)}")
-        targets.append(_target(target, base, time_unit(config), path, plain=plain))
+        targets.append(_target(target, base, time_unit(config.units), path, plain=plain))
     with at(f"state_points[{k}]"):
         return StatePoint(
             system,
@@ -226,7 +226,7 @@ def build_atoms(config: Config, k: int, base: Path) -> Atoms:
 def build_method(config: Config) -> Method:
     """The fitting method, times converted; the methods that tabulate take the potential's cutoff."""
     with at("method"):
-        method: Method = config.method.made(time_unit(config))
+        method: Method = config.method.made(time_unit(config.units))
     if "cutoff" in {field.name for field in fields(method)}:  # type: ignore[arg-type]
         method = replace(method, cutoff=config.potential.cutoff)  # type: ignore[type-var]
     return method
@@ -234,7 +234,7 @@ def build_method(config: Config) -> Method:
 
 def engine_arguments(config: Config) -> dict[str, Any]:
     """Arguments of the engine of the independent runs, times converted."""
-    return config.validation.converted(time_unit(config))
+    return config.validation.converted(time_unit(config.units))
 
 
 def check_engines(config: Config) -> None:
@@ -247,7 +247,7 @@ def check_engines(config: Config) -> None:
         if section is None:
             continue
         with at(path):
-            engine = section.made(time_unit(config))
+            engine = section.made(time_unit(config.units))
             if section.kind == "lammps" and not Path(engine.input).is_file():
                 lammps_input(engine.input)
 

@@ -188,5 +188,7 @@ def _thermal_time(config: Config, curves: list[list[Curve]], base: Path) -> floa
     for k, (point, row) in enumerate(zip(config.state_points, curves, strict=True)):
         peaks = [curve.peak for curve in row if curve.radial]
         distance = min(peaks) if peaks else (volume_of(config, k, base) / number_of_atoms(config, k, base)) ** (1 / 3)
-        times.append(distance * math.sqrt(lightest_mass(config, k, base) / thermal_energy(point)) / time_unit(config))
+        times.append(
+            distance * math.sqrt(lightest_mass(config, k, base) / thermal_energy(point)) / time_unit(config.units)
+        )
     return min(times)

@@ -74,7 +74,7 @@ def stop(space, chain, places, rates, step_number, phase, status, rank, n_thread
 
 
 @inner()
-def _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
+def save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads):  # type: ignore[no-untyped-def]
     """Positions, velocities and the three energies of a frame."""
     meet(space.control, n_threads)
     write(space, X, record.frame_positions, frame, begin, rank, n_threads)
@@ -131,10 +131,10 @@ def sum_kinetic(space, rank, n_threads):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def _kick(space, half, thermostatted, rank, n_threads):  # type: ignore[no-untyped-def]
-    """Forces, second half kick and, for a thermostat, sums of m v², block by block of all shares.
+def sum_and_kick(space, half, kicks, thermostatted, rank, n_threads):  # type: ignore[no-untyped-def]
+    """Forces and, if it `kicks`, the second half kick and sums of m v² for a thermostat, block by block of all shares.
 
-    All members call it together; they have met before, and meet when it ends.
+    All members call it, early or late; they have met before, and meet when it ends.
     """
     for turn in range(n_threads):
         owner = (rank + turn) % n_threads
@@ -143,8 +143,9 @@ def _kick(space, half, thermostatted, rank, n_threads):  # type: ignore[no-untyp
         while begin < last:
             end = min(begin + BLOCK, last)
             sum_forces(space, begin, end, keep=False)
-            combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, begin, end)
-            if thermostatted:
+            if kicks:
+                combine(space.state, V, 1.0, half, FORCE, INVERSE_MASS, begin, end)
+            if kicks and thermostatted:
                 space.by_block[begin // BLOCK] = twice_kinetic(space.state, begin, end)
             begin = first + BLOCK * take_block(space.control, owner)
     meet(space.control, n_threads)
@@ -194,7 +195,7 @@ def compile_forward(build: str):  # type: ignore[no-untyped-def]
                     return
             else:
                 update_images(space, rank, n_threads)
-            _kick(space, half, thermostatted, rank, n_threads)
+            sum_and_kick(space, half, True, thermostatted, rank, n_threads)  # noqa: FBT003
             if thermostatted:
                 kinetic = _sum_blocks(space)
                 scale = half_chain(places, rates, step, kinetic, half)
@@ -202,7 +203,7 @@ def compile_forward(build: str):  # type: ignore[no-untyped-def]
                 multiply(space.state, V, scale, first, last)
             if (n + 1) % save_every == 0:
                 frame = (n + 1) // save_every - 1
-                _save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads)
+                save_frame(space, step, places, rates, record, frame, begin, system, first, last, rank, n_threads)
             if snapshot_every > 0 and (n + 1) % snapshot_every == 0:
                 index = (n + 1) // snapshot_every
                 _save_snapshot(space, places, rates, record, index, begin, system, rank, n_threads)

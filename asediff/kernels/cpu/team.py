@@ -28,7 +28,11 @@ NEIGHBORS_VARIABLE = "LOCAL_WORLD_SIZE"
 ATOMS_PER_THREAD = 1000
 """Below this many atoms per thread meeting at barriers costs more than sharing the work gains."""
 
-SPINS = 2000
+SPINS, YIELDS = 2000, 1000
+"""How often who waits at a barrier looks again at once, and then after giving its core away, before it sleeps for a
+moment: somebody else may keep it waiting for longer than any share of work takes."""
+NAP = 50
+"""Microseconds."""
 ARRIVED, GENERATION, QUEUES, APART = 16, 32, 48, 16
 """Where a team's control array holds its barrier and the number of blocks that each member's share has given away, on
 cache lines of their own; its first 16 entries are free."""
@@ -155,15 +159,24 @@ def _atomic_load(_context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     return types.int64(array, types.int64), generate
 
 
-@intrinsic
-def _yield_core(_context: Any) -> Any:
-    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        if _CAN_YIELD:
-            signature = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, signature, "sched_yield"), [])
-        return context.get_dummy_value()
+def _system_call(name: str, *values: int) -> Any:
+    integer = ir.IntType(32)
 
-    return types.none(), generate
+    @intrinsic
+    def call(_context: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+            if _CAN_YIELD:
+                signature = ir.FunctionType(integer, [integer for _ in values])
+                function = cgutils.get_or_insert_function(builder.module, signature, name)
+                builder.call(function, [ir.Constant(integer, value) for value in values])
+            return context.get_dummy_value()
+
+        return types.none(), generate
+
+    return call
+
+
+_yield_core, _nap = _system_call("sched_yield"), _system_call("usleep", NAP)
 
 
 @inner()
@@ -179,7 +192,9 @@ def meet(control, n_threads):  # type: ignore[no-untyped-def]
     spins = 0
     while _atomic_load(control, GENERATION) == generation:
         spins += 1
-        if spins > SPINS:
+        if spins > SPINS + YIELDS:
+            _nap()
+        elif spins > SPINS:
             _yield_core()
 
 
