@@ -150,15 +150,17 @@ class DiffSim(Method):
         told = f"{epochs} epochs done"
         if epochs < self.epochs and not begun:
             told = f"learning rate fell below {self.min_learning_rate:g} after {epochs} epochs"
-        if self.finish is None:
-            return told
-        engine = TorchEngine(
-            self.timestep,
-            steps=max(1, round(self.finish.share * self.epochs * self.steps)),
-            tdamp=self.tdamp,
-            integrator=self.integrator,
-        )
-        return told + self.finish.run(job, engine, self.replicas, self.pressure_weight, begun=begun)
+        if self.finish is not None:
+            steps = max(1, round(self.finish.share * self.epochs * self.steps))
+            engine = TorchEngine(self.timestep, steps=steps, tdamp=self.tdamp, integrator=self.integrator)
+            told += self.finish.run(job, engine, self.replicas, self.pressure_weight, begun=begun)
+        for part in job.potential.tabulated():
+            table = part.tabulation_error(job.coldest)
+            job.notes.append(
+                f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
+                f"{table.n_knots} knots"
+            )
+        return told
 
 
 class _Descent:
@@ -210,12 +212,6 @@ class _Descent:
                     self._checkpoint()
         self._checkpoint()
         self._set(job.ranks.first(lambda: None if self.mean is None else [m.cpu() for m in self.mean]))
-        for part in self.potential.tabulated():
-            table = part.tabulation_error(job.coldest)
-            job.notes.append(
-                f"tabulation error {table.energy:.1e} kT in u, {table.force:.1e} of the largest force, "
-                f"{table.n_knots} knots"
-            )
 
     def _begin(self) -> None:
         method, job = self.method, self.job
