@@ -62,7 +62,7 @@ class Ranks:
     @classmethod
     @contextmanager
     def joined(cls, backend: str = "gloo", *, timeout: float = 3600.0, **place: Any) -> Iterator[Ranks]:
-        """Join the other processes that `torchrun` has started, and leave them at the end.
+        """Join the other processes that `torchrun` has started, and leave them at the end; alone if it has not.
 
         Args:
             backend: of `torch.distributed`: `gloo`, or `nccl` with a GPU for each process; that of number LOCAL_RANK
@@ -71,13 +71,16 @@ class Ranks:
             place: where to meet, as `init_process_group` takes it; by default what the environment says.
 
         Raises:
-            ValueError: nothing is said about the other processes.
+            ValueError: too little is said about the other processes.
             LostError: they cannot be reached.
         """
         import torch
         import torch.distributed as distributed
 
         missing = [] if place else [name for name in VARIABLES if name not in os.environ]
+        if len(missing) == len(VARIABLES):
+            yield cls()
+            return
         if missing:
             raise ValueError(f"ranks: {missing[0]} is not in the environment; start the script with torchrun")
         if backend == "nccl":

@@ -21,6 +21,7 @@ from typing import Any
 from asediff.fitting.result import versions
 from tests.benchmarks.engine import Rows, distances, epoch, forward, gradient, large
 from tests.benchmarks.peers import openmm, peers
+from tests.benchmarks.ranks import ranks
 from tests.benchmarks.scaling import draw, growth, lists, memory
 from tests.benchmarks.sums import sums
 
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[int], Rows]] = {
     "forward": forward,
     "gradient": gradient,
     "epoch": epoch,
+    "ranks": ranks,
     "distances": distances,
     "lists": lists,
     "sums": sums,

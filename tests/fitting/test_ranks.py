@@ -17,7 +17,7 @@ from asediff.fitting.gradients.reweighting import ReweightedGradient
 from asediff.fitting.gradients.share import division
 from asediff.host.folders import ResultFolder
 from asediff.host.locks import InUseError
-from asediff.host.ranks import LostError, Ranks
+from asediff.host.ranks import VARIABLES, LostError, Ranks
 from asediff.observables import RDF
 from asediff.simulate import InstabilityError
 from asediff.targets.target import Target
@@ -207,7 +207,12 @@ def test_what_cannot_be_divided_is_refused_by_name_in_every_process(tmp_path):
 def test_without_a_group_there_are_no_ranks(monkeypatch):
     with pytest.raises(ValueError, match=r"ranks: torch.distributed has no group of processes; use Ranks.joined\(\)"):
         Ranks.of_group()
-    monkeypatch.delenv("RANK", raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with Ranks.joined() as ranks:
+        assert (ranks.rank, ranks.size) == (0, 1)
+        assert ranks.exchange(lambda: 3) == [3]
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="ranks: RANK is not in the environment; start the script with torchrun"):
         Ranks.joined().__enter__()
 
