@@ -92,7 +92,7 @@ def _run(chain: Chain, project: Path, cores: int, options: argparse.Namespace) -
     except KeyboardInterrupt:
         done = sum(Results.finished(project / node.folder) for node in chain.nodes)
         raise Interrupted(
-            f"{done} of {len(chain.nodes)} stages have finished; the same command goes on with the others where they were"
+            f"{done} of {len(chain.nodes)} stages have finished; the same command goes on where the others were"
         ) from None
     return tell(chain, project, results)
 

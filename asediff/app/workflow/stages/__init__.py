@@ -38,7 +38,7 @@ def stage(kind: str) -> Stage:
 def run_stage(
     kind: str,
     settings: Mapping[str, JSON],
-    parents: Mapping[str, Path | Sequence[Path]],
+    parents: Mapping[str, Path | str | Sequence[Path | str]],
     folder: str | Path,
     *,
     cores: int = 1,
