@@ -135,7 +135,7 @@ def squared_displacements(frames: Iterable[Floats], longest: int) -> Floats:
     Returns:
         `(n_frames - longest, longest)`, length².
     """
-    held: deque[Floats] = deque(maxlen=longest)
+    held: deque[Floats] = deque(maxlen=int(longest))
     rows = []
     for frame in frames:
         centred = frame - frame.mean(0)
