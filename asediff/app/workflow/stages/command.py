@@ -1,0 +1,32 @@
+"""Stages as processes of their own: what the runner, a queue or a user starts for a folder that records a stage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from asediff.app.workflow.stages import run_stage
+from asediff.app.workflow.stages.base import Record
+
+
+def run_recorded(folder: str | Path, cores: int = 1) -> str:
+    """Run the stage that `stage.json` in a folder describes; returns the folder. Executors call it on their workers."""
+    record = Record.load(folder)
+    run_stage(record.kind, record.settings, record.parents, folder, cores=cores)
+    return str(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns 1 if the stage failed, whose reason is in `error.txt`."""
+    parser = argparse.ArgumentParser(prog="python -m asediff.app.workflow.stages", description=__doc__)
+    parser.add_argument("folder", help="of the stage, with stage.json")
+    parser.add_argument("--cores", type=int, default=1, metavar="N", help="that it may use; no number depends on it")
+    options = parser.parse_args(arguments)
+    try:
+        run_recorded(options.folder, options.cores)
+    except Exception as error:
+        sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
+        return 1
+    return 0
