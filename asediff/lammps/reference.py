@@ -21,7 +21,8 @@ from asediff.lammps.run import (
     working_directory,
 )
 from asediff.lammps.units import LammpsUnits
-from asediff.lammps.water import WATER_MASS, WaterRun, read_frames, read_thermo
+from asediff.lammps.water import WATER_MASS, WaterRun
+from asediff.lammps.water_runs import read_frames, read_thermo, run_water
 from asediff.system import System
 from asediff.trajectory import Trajectory
 
@@ -90,7 +91,7 @@ def spce_reference(
     )
     timestep = timestep_fs * LammpsUnits.named("real").time
     with working_directory(workdir) as top:
-        folders = settings.run(top, resume=resume, processes=processes, ranks=ranks, timeout=timeout)
+        folders = run_water(settings, top, resume=resume, processes=processes, ranks=ranks, timeout=timeout)
         trajectories = []
         for folder in folders:
             frames = Dump.concatenate(list(read_frames(folder)))

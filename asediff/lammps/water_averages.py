@@ -12,7 +12,8 @@ import torch
 from ase import units
 from numpy.typing import NDArray
 
-from asediff.lammps.water import WaterRun, read_frames, read_rdf, read_thermo
+from asediff.lammps.water import WaterRun
+from asediff.lammps.water_runs import read_frames, read_rdf, read_thermo
 from asediff.targets.losses import block_average_error
 
 Floats = NDArray[np.float64]
@@ -44,8 +45,8 @@ class WaterAverages:
 
     Attributes:
         r: `(bins,)`, centres of the bins, Å.
-        g: `(3, bins)` of O-O, O-H, H-H, with V/(N_a N_b) and without pairs of one molecule: far away they are
-            1 - 1/N, 1 - 1/N and 1 - 1/N for N molecules.
+        g: `(3, bins)` of O-O, O-H, H-H, with V/(N_a N_b) and without pairs of one molecule: an ideal gas of N
+            molecules has 1 - 1/N in every bin.
         temperature_K: K; over the 6 N - 3 degrees of freedom of rigid molecules without total momentum.
         pressure_bar: bar; with the correction for the Lennard-Jones forces beyond the cutoff.
         energy_kJ_per_mol: potential energy of a molecule.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,13 +19,17 @@ from asediff import RDF, System, Topology
 from asediff.lammps.files import read_dump
 from asediff.lammps.reference import spce_reference
 from asediff.lammps.run import LammpsError, lammps_input, run_lammps
-from asediff.lammps.water import WaterRun, pieces, read_frames, read_rdf, read_thermo
+from asediff.lammps.water import WaterRun
 from asediff.lammps.water_averages import Average, averages, finite_size_correction, squared_displacements, window
+from asediff.lammps.water_runs import pieces, read_frames, read_rdf, read_thermo, run_water
 
 TINY = WaterRun(
     216, 300.0, 0.997, 300, equilibration_steps=200, save_every=20, block_steps=100, piece_steps=100, bins=90, seed=5
 )
-RUN = "import sys; from pathlib import Path; from asediff.lammps.water import WaterRun; "
+RUN = (
+    "from pathlib import Path; from asediff.lammps.water import WaterRun; "
+    "from asediff.lammps.water_runs import run_water; "
+)
 RECORDED = ("dump", "rdf", "thermo")
 
 
@@ -32,7 +37,7 @@ RECORDED = ("dump", "rdf", "thermo")
 def whole(tmp_path_factory):
     """A run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    TINY.run(folder, resume=False)
+    run_water(TINY, folder, resume=False)
     return folder
 
 
@@ -44,7 +49,7 @@ def restarts(folder):
 
 def kill_after(folder, written):
     """Start the run, and kill the process that started it when so many restart files have been written."""
-    code = RUN + f"{TINY!r}.run(Path({str(folder)!r}), resume=True)"
+    code = RUN + f"run_water({TINY!r}, Path({str(folder)!r}), resume=True)"
     process = subprocess.Popen([sys.executable, "-c", code])
     seen = set()
     deadline = time.monotonic() + 120
@@ -64,7 +69,7 @@ def test_a_run_killed_in_equilibration_and_in_production_ends_with_the_same_bits
     kill_after(tmp_path, 2 + 1)  # what is there, and one more: the first of the production
     kill_after(tmp_path, 2 + 1)
     killed = restarts(tmp_path)
-    TINY.run(tmp_path, resume=True)
+    run_water(TINY, tmp_path, resume=True)
     assert restarts(tmp_path) != killed  # there was something left to do
     for what in RECORDED:
         assert [path.name for path in pieces(tmp_path, what)] == [path.name for path in pieces(whole, what)]
@@ -82,13 +87,13 @@ def test_frames_have_neither_gaps_nor_doubles(whole):
 
 def test_a_finished_run_is_not_run_again(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.glob("spce.*.*")}
-    TINY.run(whole, resume=True)
+    run_water(TINY, whole, resume=True)
     assert {path: path.stat().st_mtime_ns for path in whole.glob("spce.*.*")} == before
 
 
 def test_another_run_is_not_continued(whole):
     with pytest.raises(LammpsError, match=r"begun with 300\.0, not 310\.0; give the values in it or remove spce"):
-        WaterRun(**{**TINY.__dict__, "temperature_K": 310.0}).run(whole, resume=True)
+        run_water(replace(TINY, temperature_K=310.0), whole, resume=True)
     assert len(pieces(whole, "dump")) == 3
 
 
@@ -208,7 +213,7 @@ def test_the_finite_size_correction():
 )
 def test_settings_that_cannot_be_run(changes, message):
     with pytest.raises(ValueError, match=message):
-        WaterRun(**{**TINY.__dict__, **changes})
+        replace(TINY, **changes)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +230,8 @@ def test_windows_that_hold_no_diffusion(given, message):
 
 def test_several_ranks(tmp_path):
     run = WaterRun(200, 300.0, 0.997, 40, equilibration_steps=20, save_every=20, piece_steps=20, bins=90, seed=5)
-    run.run(tmp_path, resume=False, ranks=2)
+    run_water(run, tmp_path, resume=False, ranks=2)
     assert re.search(r"[12] by [12] by [12] MPI processor grid", (tmp_path / "log.lammps").read_text())
     assert len(read_thermo(tmp_path)["Step"]) == 2
     with pytest.raises(ValueError, match="ranks: 0 is below 1"):
-        run.run(tmp_path, resume=True, ranks=0)
+        run_water(run, tmp_path, resume=True, ranks=0)
