@@ -185,6 +185,7 @@ def write_curves(folder: Path, found: WaterAverages, title: str) -> None:
         folder / "displacement.csv", {"lag_ps": found.lag_ps, "displacement": moved.value, "error": moved.error}
     )
     ax = plotting.plot_curves(found.r, None, curves, labels=("r (Å)", "g(r)"), baseline=1.0)
+    ax.set_xlim(float(found.r[(found.g.value > 0.01).any(0)][0]) - 0.2, float(found.r[-1]))
     ax.set_title(f"{title}; pairs within a molecule left out", fontsize=10)
     write_whole(folder / "rdf.png", plotting.png(ax))
     line = {"oxygens": plotting.Run(moved.value, moved.error)}
