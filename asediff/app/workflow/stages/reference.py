@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -104,7 +105,7 @@ def lags_ps(given: ReferenceSettings) -> tuple[float, float]:
     return max(0.2 * longest, frame), max(longest, 2.0 * frame)
 
 
-def expected(given: ReferenceSettings) -> Expected:
+def expected(given: ReferenceSettings, _: Mapping[str, Sequence[Mapping[str, Any]]]) -> Expected:
     """Seconds on one core, and the standard error of the g(r) of the oxygens per bin, where g is 1."""
     run = water_run(given)
     steps = run.replicas * (run.steps + run.equilibration_steps)
@@ -120,7 +121,7 @@ def run(work: Work) -> Results:
     given: ReferenceSettings = work.settings
     began, runs, lags = time.perf_counter(), water_run(given), lags_ps(given)
     window(runs, lags)
-    cost = expected(given)
+    cost = expected(given, {})
     work.say(
         f"SPC/E water, {runs.n_molecules} molecules at {runs.temperature_K:g} K: about {cost.seconds:.0f} s on one "
         f"core; g(r) will be known to about {cost.error:.2g} per bin of {given.bin_width_A:g} Å"
@@ -208,4 +209,5 @@ STAGE = Stage(
         "asediff.targets.losses",
     ),
     inputs=(INPUT,),
+    width=lambda given: given.replicas * given.ranks,
 )
