@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 
 MATRIX = "transfer.csv"
 METHODS = {"ibi": "IBI", "gauss_newton": "Gauss–Newton", "reweighting": "Reweighting", "diffsim": "DiffSim"}
+PLAIN = str.maketrans({"–": "-", "−": "-", "₁": "1", "₂": "2"})
 MEAN_OF_MODULUS = float(np.sqrt(2.0 / np.pi))
 """Mean of |x| of a normal x of standard deviation 1."""
 NUMBERS = (
@@ -214,10 +215,10 @@ def write_transfer(
     for state in found.states:
         name = f"rdf_{file_name(state.label)}"
         at_home = figures.curves_at(found, state)
-        write_columns(folder / f"{name}.csv", at_home)
+        write_columns(folder / f"{name}.csv", _plainly_named(at_home))
         add(figures.overlay(state, at_home), name, figures.OVERLAY_CAPTION.format(state.label))
     add(figures.differences(found), "differences", figures.DIFFERENCES_CAPTION)
-    write_columns(folder / "potentials.csv", figures.potential_columns(found))
+    write_columns(folder / "potentials.csv", _plainly_named(figures.potential_columns(found)))
     add(figures.potentials(found), "potentials", figures.POTENTIALS_CAPTION)
     add(figures.pressures(found), "pressures", figures.PRESSURES_CAPTION)
     environment = Environment(
@@ -247,6 +248,11 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "tested_at_K": [row["cell"].state.temperature for row in rows],
     }
     return columns | {name: [row[name] for row in rows] for name in NUMBERS}
+
+
+def _plainly_named(columns: dict[str, Floats]) -> dict[str, Floats]:
+    """With names that every program reads."""
+    return {name.translate(PLAIN): values for name, values in columns.items()}
 
 
 def _totals(found: Transfer, rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from asediff import plotting
@@ -26,7 +28,7 @@ KJ_PER_MOL = units.kJ / units.mol
 SYMBOLS = {"mean_abs_dg": "mean |Δg|", "D": "D"}
 TEMPERATURES = (BLUE, ORANGE, VERMILION, GREEN, PURPLE, SKY)
 HIGHEST = 6.0
-"""Largest u that is shown, kJ/mol."""
+"""Of u, kJ/mol: curves are shown from where they fall below it."""
 
 MATRIX_CAPTION = (
     "Each potential (row: where it was fitted) in an independent LAMMPS run at each state (column). Below each number, "
@@ -35,7 +37,7 @@ MATRIX_CAPTION = (
 )
 OVERLAY_CAPTION = (
     "{}: the oxygens of SPC/E water and LAMMPS runs of the potentials fitted at this state; below, their differences. "
-    "Bands are two standard errors; the grey one is that of the reference."
+    "Bands are two standard errors; the grey one is that of the differences, from noise alone."
 )
 DIFFERENCES_CAPTION = (
     "g(r) of each potential minus that of the reference at the state of the column; colours tell where the potential "
@@ -73,7 +75,7 @@ def matrices(found: Transfer, rows: Sequence[Mapping[str, Any]], name: str) -> A
     figure.set_size_inches(1.4 + (0.6 + 1.0 * fewest) * per_line, 0.4 + sum(0.75 + 0.62 * n for n in tall))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(lines), per_line, squeeze=False, gridspec_kw={"height_ratios": [n + 0.9 for n in tall]})
-    for line, of_line in zip(lines, axes, strict=True):
+    for line, of_line, rows_of_line in zip(lines, axes, tall, strict=True):
         for ax in of_line[len(line) :]:
             ax.set_axis_off()
         for (group, fits), ax in zip(line, of_line, strict=False):
@@ -88,7 +90,7 @@ def matrices(found: Transfer, rows: Sequence[Mapping[str, Any]], name: str) -> A
             ax.set_xticks(range(fewest), [state.label for state in found.states], fontsize=8)
             ax.set_yticks(range(len(fits)), [_short(fit) for fit in fits], fontsize=8)
             ax.set_title(group, fontsize=10)
-            ax.set_ylim(len(fits) - 0.5, -0.5)
+            ax.set_ylim(rows_of_line - 0.5, -0.5)
             ax.set_xlim(-0.5, fewest - 0.5)
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
@@ -107,13 +109,8 @@ def _cell(ax: Axes, x: int, y: int, row: Mapping[str, Any], name: str, norm: Log
     ax.text(x, y - 0.1, text, ha="center", va="center", fontsize=9, color=color)
     ax.text(x, y + 0.27, f"noise {noise:.1g}", ha="center", va="center", fontsize=6.5, color=color)
     if row["cell"].at_home:
-        ax.add_patch(_frame(x, y))
-
-
-def _frame(x: float, y: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=BLACK, linewidth=1.3)
+        frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=BLACK, linewidth=1.3)
+        ax.add_patch(frame)
 
 
 def _short(fit: Fit) -> str:
@@ -141,7 +138,7 @@ def curves_at(found: Transfer, state: State) -> dict[str, Floats]:
 
 
 def overlay(state: State, columns: Mapping[str, Floats]) -> Axes:
-    """g(r) of the reference and of runs; below, the differences in the noise of the reference."""
+    """g(r) of the reference and of runs; below, the differences before what noise alone gives."""
     r, reference, error = columns["r"], columns["reference"], columns["reference_error"]
     runs = {name: Run(g, columns[f"{name}_error"]) for name, g in columns.items()
             if f"{name}_error" in columns and name != "reference"}  # fmt: skip
@@ -150,8 +147,11 @@ def overlay(state: State, columns: Mapping[str, Floats]) -> Axes:
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.7)})
     labels = ("r (Å)", "g(r)")
     plotting.plot_curves(r, reference, runs, labels=labels, baseline=1.0, ax=styled(upper))
-    lower.fill_between(r, -2 * error, 2 * error, color=GREY, alpha=0.3, linewidth=0)
-    plotting.plot_difference(r, reference, runs, labels=labels, ax=styled(lower))
+    noise = [2 * np.hypot(*map(np.nan_to_num, (error, columns[f"{name}_error"]))) for name in runs]
+    band = np.max(noise, axis=0) if noise else 2 * error
+    lower.fill_between(r, -band, band, color=GREY, alpha=0.3, linewidth=0)
+    bare = {name: Run(run.values) for name, run in runs.items()}
+    plotting.plot_difference(r, reference, bare, labels=labels, ax=styled(lower))
     upper.set_xlabel("")
     upper.set_title(state.label, fontsize=10)
     return upper
@@ -164,26 +164,40 @@ def differences(found: Transfer) -> Axes:
     for (group, fits), line in zip(found.groups.items(), axes, strict=True):
         for state, ax in zip(states, line, strict=True):
             ax.axhline(0.0, color=BLACK, linewidth=0.8)
+            noise: list[tuple[Floats, Floats]] = []
             for fit in fits:
                 cell = found.cell(fit, state)
                 if cell is None:
                     continue
                 arrays = cell.results.arrays
-                error = 2 * np.hypot(*(np.nan_to_num(arrays[f"{name}_error"]) for name in ("g", "g_reference")))
-                ax.fill_between(arrays["r"], -error, error, color=GREY, alpha=0.18, linewidth=0)
+                error = np.hypot(*(np.nan_to_num(arrays[f"{name}_error"]) for name in ("g", "g_reference")))
+                noise.append((arrays["r"], error))
                 color = BLACK if len(fit.fitted) > 1 else color_of(found, fit.fitted[0])
                 style = "-" if cell.at_home else (0, (4, 1.5))
                 difference = arrays["g"] - arrays["g_reference"]
                 ax.plot(arrays["r"], difference, color=color, linewidth=1.2, linestyle=style, label=_short(fit))
-                ax.set_xlim(0.3 * float(arrays["r"][-1]), float(arrays["r"][-1]))
+                onset = float(arrays["r"][np.argmax(arrays["g_reference"] > 0.01)])
+                ax.set_xlim(0.9 * onset, float(arrays["r"][-1]))
+            if noise:
+                x, error = max(noise, key=lambda one: float(one[1].mean()))
+                ax.fill_between(x, -2 * error, 2 * error, color=GREY, alpha=0.3, linewidth=0)
         line[0].set_ylabel(f"{_wrapped(group)}\nΔg", fontsize=8.5)
-        if line[-1].lines[1:]:
-            line[-1].legend(frameon=False, fontsize=7, title="fitted at", title_fontsize=7)
+    _legend_of_temperatures(found, axes[0][-1])
     for state, ax in zip(states, axes[0], strict=True):
         ax.set_title(f"at {state.label}", fontsize=10)
     for ax in axes[-1]:
         ax.set_xlabel("r (Å)")
     return axes[0][0]
+
+
+def _legend_of_temperatures(found: Transfer, ax: Axes) -> None:
+    """What the colours of `differences` mean, beside the axes."""
+    fits = [fit for group in found.groups.values() for fit in group]
+    handles = [Line2D([], [], color=color_of(found, T), label=f"{T:g} K")
+               for T in sorted({fit.fitted[0] for fit in fits if len(fit.fitted) == 1})]  # fmt: skip
+    handles += [Line2D([], [], color=BLACK, label="all") for _ in [fit for fit in fits if len(fit.fitted) > 1][:1]]
+    ax.legend(handles=handles, title="fitted at", frameon=False, fontsize=8, title_fontsize=8, loc="upper left",
+              bbox_to_anchor=(1.0, 1.0))  # fmt: skip
 
 
 def potential_columns(found: Transfer) -> dict[str, Floats]:
@@ -227,10 +241,12 @@ def potentials(found: Transfer) -> Axes:
                 right = max(right, float(r[-1]))
         ax.set_title(group, fontsize=10)
         ax.legend(frameon=False, fontsize=8)
-    axes[0].set_ylim(1.2 * low, HIGHEST)
+    top = max(2.0, -2.5 * low)
+    axes[0].set_ylim(1.2 * low, top)
     axes[0].set_xlim(0.97 * left, right)
     for k, ax in enumerate(axes[:n]):
         ax.set_xlabel("r (Å)" if k + across >= n else "")
+        ax.tick_params(labelbottom=k + across >= n)
         ax.set_ylabel("u (kJ/mol)" if k % across == 0 else "")
     return axes[0]
 
