@@ -90,9 +90,9 @@ class Cell:
     def numbers(self) -> dict[str, float]:
         """The columns `NUMBERS`.
 
-        d = g - g_ref has in each bin the variance s² of both curves. Then D = sum w d² with w = 4πρ r² Δr has the noise
-        sum w s² and the variance sum w² (4 d² s² + 2 s⁴), where d² of the systematic part is taken as d² - s² if that
-        is positive; bins are taken as independent.
+        d = g - g_ref has in each bin the variance s² of both curves, and bins are taken as independent. Then
+        D = sum w d², w = 4πρ r² Δr, has the noise sum w s², and where d is m on average the variance
+        sum w² (4 m² s² + 2 s⁴), of which sum w² (4 d² s² - 2 s⁴) is an estimate without bias.
         """
         curve, mass = self.results.arrays, self.fit.settings["mass"]
         d = curve["g"] - curve["g_reference"]
@@ -100,7 +100,7 @@ class Cell:
         square = own**2 + wanted**2
         density = self.state.settings["density_g_cm3"] * AVOGADRO / mass
         w = 4 * np.pi * density * curve["r"] ** 2 * (curve["r"][1] - curve["r"][0])
-        spread = (w**2 * (4 * np.maximum(d**2 - square, 0) * square + 2 * square**2)).sum()
+        spread = max((w**2 * (4 * d**2 - 2 * square) * square).sum(), (2 * w**2 * square**2).sum())
         inside = slice(int(np.argmax(curve["g_reference"] > 0.01 * curve["g_reference"].max())), None)
         scalars = self.results.scalars
         return {

@@ -89,15 +89,14 @@ def matrices(found: Transfer, rows: Sequence[Mapping[str, Any]], name: str) -> A
             ax.imshow(table, cmap="YlOrRd", norm=norm, aspect="auto")
             ax.set_xticks(range(fewest), [state.label for state in found.states], fontsize=8)
             ax.set_yticks(range(len(fits)), [_short(fit) for fit in fits], fontsize=8)
+            ax.xaxis.tick_top()
             ax.set_title(group, fontsize=10)
             ax.set_ylim(rows_of_line - 0.5, -0.5)
             ax.set_xlim(-0.5, fewest - 0.5)
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
     axes[0, 0].set_ylabel("fitted at", fontsize=9)
-    for ax in axes[-1]:
-        ax.set_xlabel("tested at", fontsize=9)
-    figure.suptitle(SYMBOLS[name], fontsize=11, fontweight="bold")
+    figure.suptitle(f"{SYMBOLS[name]}, tested at the temperature of the column", fontsize=11)
     first: Axes = axes[0, 0]
     return first
 
