@@ -20,7 +20,7 @@ from asediff.app.config.schema import Settings
 from asediff.app.config.yaml_files import parse_yaml, read_yaml
 from asediff.app.workflow.keys import key_of
 from asediff.app.workflow.stages import KINDS, check_roles, stage
-from asediff.app.workflow.stages.base import JSON, StageError
+from asediff.app.workflow.stages.base import JSON, Stage, StageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 """What pyiron takes as the name of a job."""
@@ -102,7 +102,7 @@ class Chain:
             ConfigError: anything that cannot work, with the file and the key to blame.
         """
         path = chain_file(name_or_path)
-        section = parse_as(ChainSection, read_yaml(path), str(path))
+        section = read_chain(path)
         return build(section, str(path), preset=preset, overrides=overrides or {})
 
     def __getitem__(self, name: str) -> Node:
@@ -137,6 +137,15 @@ def chain_file(name_or_path: str | Path) -> Path:
     return known[str(name_or_path)]
 
 
+def read_chain(path: Path) -> ChainSection:
+    """The sections of a file.
+
+    Raises:
+        ConfigError: it is no chain.
+    """
+    return parse_as(ChainSection, read_yaml(path), str(path))
+
+
 def build(section: ChainSection, source: str, *, preset: str | None, overrides: Mapping[str, JSON]) -> Chain:
     """The stages of a chain; see `Chain.load`."""
     chosen = _preset(section, source, preset)
@@ -152,10 +161,18 @@ def build(section: ChainSection, source: str, *, preset: str | None, overrides: 
     for name in order:
         draft = drafts[name]
         kind = stage(draft.kind)
-        checked = parse_as(kind.settings, draft.settings, f"{draft.place}.settings").model_dump(mode="json")
+        checked = _checked(kind, draft)
         keys = {role: [nodes[parent].key for parent in names] for role, names in draft.parents.items()}
         nodes[name] = Node(name, draft.kind, checked, draft.parents, key_of(kind, checked, keys))
     return Chain(section.title, chosen, tuple(nodes.values()))
+
+
+def _checked(kind: Stage, draft: _Draft) -> dict[str, JSON]:
+    """The settings of a stage with all defaults."""
+    try:
+        return parse_as(kind.settings, draft.settings, "").model_dump(mode="json")
+    except ConfigError as error:
+        raise ConfigError(f"{draft.place}.settings.{str(error).removeprefix(':').strip()}") from None
 
 
 def _preset(section: ChainSection, source: str, preset: str | None) -> str:
@@ -270,13 +287,14 @@ def _filled(value: Any, values: Mapping[str, Any], place: str) -> Any:
 def _set(drafts: Mapping[str, _Draft], source: str, overrides: Mapping[str, JSON]) -> None:
     """Put other values into the settings of stages."""
     for path, value in overrides.items():
-        first, _, rest = path.partition(".")
+        first = path.partition(".")[0]
         chosen = [name for name, draft in drafts.items() if first in (name, draft.kind)]
         if not chosen:
             known = [*dict.fromkeys(draft.kind for draft in drafts.values()), *drafts]
             raise ConfigError(f"{path}: {first!r} is no stage nor kind of stage of {source}{_nearest(first, known)}")
         for name in chosen:
-            drafts[name].settings = override(drafts[name].settings, [f"{rest}={json.dumps(value)}"])
+            changed = override({first: drafts[name].settings}, [f"{path}={json.dumps(value)}"])
+            drafts[name].settings = changed[first]
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, JSON]:
