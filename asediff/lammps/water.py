@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,34 @@ class WaterRun:
     def frame_steps(self) -> int:
         """Steps between frames."""
         return self.save_every if self.frame_every is None else self.frame_every
+
+    @property
+    def frame_ps(self) -> float:
+        """Time between frames, ps."""
+        return 1e-3 * self.frame_steps * self.timestep_fs
+
+    def lags(self, diffusion_ps: Sequence[float]) -> range:
+        """Lags, in frames, of a straight line through the mean squared displacement.
+
+        Args:
+            diffusion_ps: shortest and longest lag, ps.
+
+        Raises:
+            ValueError: fewer than two, or no frames that far apart in a run.
+        """
+        first, last = (round(time / self.frame_ps) for time in diffusion_ps)
+        if not 1 <= first < last:
+            raise ValueError(
+                f"diffusion_ps: {list(diffusion_ps)} holds fewer than two lags of frames {self.frame_ps:g} ps apart; "
+                "give a wider window or more frames"
+            )
+        recorded = self.steps // self.frame_steps
+        if last + 2 > recorded:
+            raise ValueError(
+                f"diffusion_ps: {diffusion_ps[1]:g} ps is no shorter than the recorded {recorded * self.frame_ps:g} "
+                "ps; give a shorter window or a longer run"
+            )
+        return range(first, last + 1)
 
     def variables(self, k: int) -> dict[str, int | float]:
         """What the LAMMPS input of replica k is given."""

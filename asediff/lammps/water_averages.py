@@ -19,7 +19,6 @@ from asediff.targets.losses import block_average_error
 Floats = NDArray[np.float64]
 
 BAR_PER_ATM = 1.01325
-FEMTOSECONDS = 1e-3
 CUBIC = 2.837297
 """ξ of a cubic box in the finite-size correction of diffusion."""
 
@@ -80,12 +79,11 @@ def averages(run: WaterRun, folders: Sequence[Path], diffusion_ps: tuple[float, 
     Raises:
         ValueError: fewer than two lags in the window, or runs no longer than it.
     """
-    step = run.frame_steps * run.timestep_fs * FEMTOSECONDS
-    lags = window(run, diffusion_ps)
+    lags = np.array(run.lags(diffusion_ps))
     distributions = [read_rdf(folder, run.n_molecules) for folder in folders]
     thermo = [read_thermo(folder) for folder in folders]
     displacements = [squared_displacements(_oxygens(folder), lags[-1]) for folder in folders]
-    lag_ps = step * np.arange(1, lags[-1] + 1)
+    lag_ps = run.frame_ps * np.arange(1, lags[-1] + 1)
     slope = _slope(lag_ps[lags - 1])
     per_molecule = units.kcal / units.kJ / run.n_molecules
     return WaterAverages(
@@ -100,28 +98,6 @@ def averages(run: WaterRun, folders: Sequence[Path], diffusion_ps: tuple[float, 
         n_blocks=sum(g.shape[1] for _, g in distributions),
         n_frames=sum(len(series) + int(lags[-1]) for series in displacements),
     )
-
-
-def window(run: WaterRun, diffusion_ps: tuple[float, float]) -> NDArray[np.int64]:
-    """Lags, in frames, of the straight line through the mean squared displacement.
-
-    Raises:
-        ValueError: fewer than two, or no frames that far apart in a run.
-    """
-    step = run.frame_steps * run.timestep_fs * FEMTOSECONDS
-    first, last = (round(time / step) for time in diffusion_ps)
-    if not 1 <= first < last:
-        raise ValueError(
-            f"diffusion_ps: {list(diffusion_ps)} holds fewer than two lags of frames {step:g} ps apart; give a wider "
-            "window or more frames"
-        )
-    recorded = run.steps // run.frame_steps
-    if last + 2 > recorded:
-        raise ValueError(
-            f"diffusion_ps: {diffusion_ps[1]:g} ps is no shorter than the recorded {recorded * step:g} ps; give a "
-            "shorter window or a longer run"
-        )
-    return np.arange(first, last + 1)
 
 
 def squared_displacements(frames: Iterable[Floats], longest: int) -> Floats:

@@ -1,10 +1,6 @@
 """SPC/E water: runs that are killed and continued, their files, and what is averaged over them."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase import units
+from command_in_child import server
 from sampling import seed as shifted
 from sampling import sigmas
 
@@ -20,15 +17,11 @@ from asediff.lammps.files import read_dump
 from asediff.lammps.reference import spce_reference
 from asediff.lammps.run import LammpsError, lammps_input, run_lammps
 from asediff.lammps.water import WaterRun
-from asediff.lammps.water_averages import Average, averages, finite_size_correction, squared_displacements, window
+from asediff.lammps.water_averages import Average, averages, finite_size_correction, squared_displacements
 from asediff.lammps.water_runs import pieces, read_frames, read_rdf, read_thermo, run_water
 
 TINY = WaterRun(
     216, 300.0, 0.997, 300, equilibration_steps=200, save_every=20, block_steps=100, piece_steps=100, bins=90, seed=5
-)
-RUN = (
-    "from pathlib import Path; from asediff.lammps.water import WaterRun; "
-    "from asediff.lammps.water_runs import run_water; "
 )
 RECORDED = ("dump", "rdf", "thermo")
 
@@ -49,18 +42,18 @@ def restarts(folder):
 
 def kill_after(folder, written):
     """Start the run, and kill the process that started it when so many restart files have been written."""
-    code = RUN + f"run_water({TINY!r}, Path({str(folder)!r}), resume=True)"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = server().Process(target=run_water, args=(TINY, folder), kwargs={"resume": True})
+    process.start()
     seen = set()
     deadline = time.monotonic() + 120
     while len(seen | restarts(folder)) < written:
         seen |= restarts(folder)
-        assert process.poll() is None, "ended early"
+        assert process.is_alive(), "ended early"
         assert time.monotonic() < deadline, "did not get there"
         time.sleep(0.005)
     time.sleep(0.03)  # some way into the next piece
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def test_a_run_killed_in_equilibration_and_in_production_ends_with_the_same_bits(tmp_path, whole):
@@ -225,7 +218,7 @@ def test_settings_that_cannot_be_run(changes, message):
 )
 def test_windows_that_hold_no_diffusion(given, message):
     with pytest.raises(ValueError, match=message):
-        window(TINY, given)
+        TINY.lags(given)
 
 
 def test_several_ranks(tmp_path):

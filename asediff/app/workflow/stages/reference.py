@@ -42,8 +42,11 @@ class ReferenceSettings(Settings):
     frame_ps: Positive = Field(0.2, description="time between frames of the oxygens, which are kept")
     block_ps: Positive = Field(1.0, description="of which each g(r) is averaged; shorter in runs of less than four")
     piece_ps: Positive = Field(10.0, description="time between restart files; a killed run goes on from the last")
-    diffusion_ps: tuple[Positive, Positive] | None = Field(
-        None, description="lags of the line through the displacement; 2 to 10, in short runs a tenth to a half of them"
+    diffusion_ps: list[Positive] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="lags of the line through the displacement; 2 to 10, in short runs a tenth to a half of them",
     )
     replicas: Count = 1
     seed: int = Field(1, ge=1, description="of the first replica; the next ones have the next")
@@ -53,7 +56,7 @@ class ReferenceSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> ReferenceSettings:
-        water_run(self)
+        water_run(self).lags(lags_ps(self))
         return self
 
 
@@ -98,11 +101,10 @@ def water_run(given: ReferenceSettings) -> WaterRun:
 def lags_ps(given: ReferenceSettings) -> tuple[float, float]:
     """Shortest and longest lag of the straight line whose slope is the diffusion coefficient, ps."""
     if given.diffusion_ps is not None:
-        return given.diffusion_ps
+        return given.diffusion_ps[0], given.diffusion_ps[1]
     run = water_run(given)
     longest = min(LONGEST_LAG_PS, 0.5e-3 * run.steps * run.timestep_fs)
-    frame = 1e-3 * run.frame_steps * run.timestep_fs
-    return max(0.2 * longest, frame), max(longest, 2.0 * frame)
+    return max(0.2 * longest, run.frame_ps), max(longest, 2.0 * run.frame_ps)
 
 
 def expected(given: ReferenceSettings, _: Mapping[str, Sequence[Mapping[str, Any]]]) -> Expected:
@@ -115,12 +117,11 @@ def expected(given: ReferenceSettings, _: Mapping[str, Sequence[Mapping[str, Any
 
 def run(work: Work) -> Results:
     """See `Stage.run`."""
-    from asediff.lammps.water_averages import averages, window
+    from asediff.lammps.water_averages import averages
     from asediff.lammps.water_runs import run_water
 
     given: ReferenceSettings = work.settings
     began, runs, lags = time.perf_counter(), water_run(given), lags_ps(given)
-    window(runs, lags)
     cost = expected(given, {})
     work.say(
         f"SPC/E water, {runs.n_molecules} molecules at {runs.temperature_K:g} K: about {cost.seconds:.0f} s on one "
