@@ -1,9 +1,9 @@
-"""Stages of chains in processes of their own that need not import anything first, and are killed where they are told to."""
+"""Stages in processes of their own that need not import anything first, and are killed where they are told to."""
 
 import importlib
 import os
 import signal
-from multiprocessing.forkserver import ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 
 from command_in_child import server
 
@@ -55,7 +55,7 @@ stages:
 
 
 def start(folder: str, stage: str = "") -> ForkServerProcess:
-    """Begin the stage that a folder records; `stage`, `module:attribute@n`, is a function at whose n-th call it is killed."""
+    """Begin the stage that a folder records, to be killed at the n-th call of the function `module:attribute@n`."""
     process = server().Process(target=_run, args=(str(folder), stage))
     process.start()
     return process

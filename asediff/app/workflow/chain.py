@@ -261,12 +261,8 @@ def _named(text: str, bound: Mapping[str, Any], place: str) -> str:
         if match[1] not in bound:
             raise ConfigError(f"{place}: {{{match[1]}}} is not one of its `each`; give {match[1]} there, or * for any")
         found = bound[match[1]]
-        # a point is no letter of a name
-        return (
-            f"{found:g}".replace(".", "p").replace("-", "m").replace("+", "")
-            if isinstance(found, float)
-            else str(found)
-        )
+        shown = f"{found:g}" if isinstance(found, float) else str(found)
+        return shown.replace(".", "p").replace("-", "m")  # neither is accepted in a name
 
     return re.sub(r"\{(\w*)\}", value, text)
 
