@@ -34,7 +34,7 @@ stages:
     settings:
       bins: 60
       potential: &potential {cutoff: 6.0, radial: {hidden: [8], n_basis: 12}}
-      method: *run
+      method: {<<: *run, inner_steps: 20, pretraining: {steps: 20}}
       validation: *validation
   diffsim:
     kind: diffsim

@@ -112,7 +112,7 @@ class TestAfterAKill:
         [
             ("ibi", "asediff.fitting.api:FitJob.save_checkpoint@3"),
             ("diffsim", "asediff.app.parts:Parts.put_run"),
-            ("validate_ibi", "asediff.targets.measurement:measure"),
+            ("validate_ibi", "asediff.engines.base:measure"),
             pytest.param("gauss_newton", "asediff.fitting.api:FitJob.save_checkpoint@3", marks=pytest.mark.slow),
             pytest.param("reweighting", "asediff.fitting.api:FitJob.save_checkpoint@3", marks=pytest.mark.slow),
             pytest.param("diffsim", "asediff.fitting.api:FitJob.save_checkpoint@3", marks=pytest.mark.slow),
