@@ -84,7 +84,7 @@ def run(folder: Path, options: argparse.Namespace) -> int:
         say(f"1/3  SPC/E water: {N_MOLECULES} molecules at {TEMPERATURE_K:g} K, {nanoseconds:.2f} ns in LAMMPS")
         with results.staged() as stage:
             error = reference_curve(stage / CURVE, steps=options.reference_steps, workdir=stage / "spce")
-            for dump in (stage / "spce").rglob("*.dump"):
+            for dump in (stage / "spce").rglob("spce.dump.*"):
                 dump.unlink()
             results.clear()
         say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / CURVE}")
