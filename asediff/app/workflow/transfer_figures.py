@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -68,11 +69,11 @@ def matrices(found: Transfer, rows: Sequence[Mapping[str, Any]], name: str) -> A
     norm = LogNorm(smallest, max(largest, 1.01 * smallest))
     fewest = len(found.states)
     heights = [len(fits) for fits in found.groups.values()]
-    figure = Figure(figsize=(1.6 + 1.15 * fewest * min(len(heights), 3), 0), layout="constrained")
+    figure = Figure(layout=ConstrainedLayoutEngine(h_pad=0.12))
     per_line = min(len(heights), 3)
     lines = [list(found.groups.items())[k : k + per_line] for k in range(0, len(heights), per_line)]
     tall = [max(len(fits) for _, fits in line) for line in lines]
-    figure.set_size_inches(1.4 + (0.6 + 1.0 * fewest) * per_line, 0.4 + sum(0.75 + 0.62 * n for n in tall))
+    figure.set_size_inches(1.4 + (0.6 + 1.0 * fewest) * per_line, 0.5 + sum(0.9 + 0.62 * n for n in tall))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(lines), per_line, squeeze=False, gridspec_kw={"height_ratios": [n + 0.9 for n in tall]})
     for line, of_line, rows_of_line in zip(lines, axes, tall, strict=True):
