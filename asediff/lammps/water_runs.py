@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from asediff.lammps.run import lammps_input, run_lammps
 from asediff.lammps.water import INPUT, WaterRun
 
 Floats = NDArray[np.float64]
+
+WRITTEN = re.compile(r"spce\.(begun|equilibration|production|part|molecule|(dump|rdf|thermo)\.\d{9,})")
+"""Names of the files that decide how a run goes on; nothing else is removed for a new one."""
 
 
 def run_water(
@@ -42,7 +46,7 @@ def run_water(
     with writing(top):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in () if resume else sorted(folder.glob("spce.*")):
+            for path in [] if resume else [path for path in folder.iterdir() if WRITTEN.fullmatch(path.name)]:
                 path.unlink()
 
     def replica(k: int, children: Children) -> None:
@@ -58,7 +62,7 @@ def pieces(folder: Path, what: str) -> list[Path]:
     Raises:
         ValueError: there is none.
     """
-    found = sorted(folder.glob(f"spce.{what}.*"))
+    found = sorted(folder.glob(f"spce.{what}.{9 * '[0-9]'}*"), key=_begin)
     if not found:
         raise ValueError(f"{folder}: no spce.{what}.* in it; no recorded run was begun there")
     return found

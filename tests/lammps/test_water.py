@@ -97,8 +97,17 @@ def test_a_reference_is_continued_or_begun_anew(tmp_path):
     assert torch.equal(first.positions, again.positions)
     assert "Loop time" not in log  # nothing was left to do
     assert torch.equal(first.pressure, again.pressure)
+    (tmp_path / "spce.notes").write_text("the user's own")
     other, _ = spce_reference(**(arguments | {"seed": 4}))
     assert not torch.equal(first.positions, other.positions)
+    assert (tmp_path / "spce.notes").read_text() == "the user's own"
+
+
+def test_the_input_runs_by_hand_and_tells_what_it_was_begun_with(tmp_path):
+    given = {"equilibration": 0, "steps": 20, "every": 20, "frames": 20}
+    run_lammps(lammps_input("spce_nvt.lmp"), given, tmp_path)
+    assert len(read_thermo(tmp_path)["Step"]) == 1
+    assert (tmp_path / "spce.begun").read_text().split()[:3] == ["216", "0.997", "300.0"]
 
 
 @pytest.fixture(scope="module")
