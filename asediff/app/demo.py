@@ -104,7 +104,7 @@ def run(folder: Path, options: argparse.Namespace) -> int:
             compiling.start()
             error = reference_curve(stage / CURVE, steps=options.reference_steps, workdir=stage / "spce")
             compiling.join()
-            for dump in (stage / "spce").rglob("*.dump"):
+            for dump in (stage / "spce").rglob("spce.dump.*"):
                 dump.unlink()
             results.clear()
         say(f"     g(r) known to ± {error:.3f} after {time.perf_counter() - began:.0f} s: {folder / CURVE}")

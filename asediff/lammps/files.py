@@ -198,6 +198,16 @@ class Dump:
     lattices: Floats
     origins: Floats
 
+    @classmethod
+    def concatenate(cls, dumps: Sequence[Dump]) -> Dump:
+        """The frames of several files of the same columns, one after another."""
+        return cls(
+            np.concatenate([dump.steps for dump in dumps]),
+            {name: np.concatenate([dump.columns[name] for dump in dumps]) for name in dumps[0].columns},
+            np.concatenate([dump.lattices for dump in dumps]),
+            np.concatenate([dump.origins for dump in dumps]),
+        )
+
     def vectors(self, *names: str) -> Floats:
         """`(n_frames, n_atoms, len(names))` of the named columns.
 

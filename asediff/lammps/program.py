@@ -29,6 +29,19 @@ def find_lmp() -> str:
     return found
 
 
+def find_mpiexec() -> str:
+    """Path of the `mpiexec` program that starts `lmp` on several MPI ranks: beside the running Python, then on PATH.
+
+    Raises:
+        LammpsError: there is none.
+    """
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.is_file() else shutil.which("mpiexec")
+    if found is None:
+        raise LammpsError(f"mpiexec: not beside {sys.executable} nor on PATH; run: pip install mpich, or give ranks=1")
+    return found
+
+
 def lammps_input(name: str) -> Path:
     """Path of one of the input files that come with asediff (`cg_nvt.lmp`, `lj_nvt.lmp`, `spce_nvt.lmp`, ...).
 

@@ -17,14 +17,14 @@ from asediff.lammps.run import (
     read_trajectory,
     run_lammps,
     side_by_side,
+    trajectory_of,
     working_directory,
 )
 from asediff.lammps.units import LammpsUnits
+from asediff.lammps.water import WATER_MASS, WaterRun
+from asediff.lammps.water_runs import read_frames, read_thermo, run_water
 from asediff.system import System
 from asediff.trajectory import Trajectory
-
-WATER_MASS = 18.0154
-"""Mass of a molecule of SPC/E water, amu."""
 
 
 def spce_reference(
@@ -40,7 +40,9 @@ def spce_reference(
     seed: int = 1,
     replicas: int = 1,
     processes: int = 1,
+    ranks: int = 1,
     workdir: str | Path | None = None,
+    resume: bool = False,
     timeout: float | None = None,
 ) -> tuple[Trajectory, str]:
     """All-atom SPC/E water at constant temperature; the oxygen atoms as beads, one per molecule.
@@ -59,63 +61,44 @@ def spce_reference(
         seed: replica k uses seed + k.
         replicas: independent runs, each with its own start; their frames follow one another.
         processes: replicas that run at the same time.
+        ranks: MPI processes of each.
         workdir: directory in which the LAMMPS files are kept; by default a temporary one.
+        resume: do what is left of the run that was begun in workdir with the same arguments; it ends with the same
+            numbers as one that was not interrupted. By default its files are removed.
         timeout: seconds after which a run is ended.
 
     Returns:
         The trajectory of the oxygen atoms in Å, eV and ASE's time unit, with the mass of a molecule; energies and
         pressure are those of the all-atom system, velocities those of the oxygen atoms. And the log of the first
-        replica.
+        replica, of its last start.
 
     Raises:
         ValueError: an argument out of range.
         LammpsError: LAMMPS is missing or stopped.
     """
-    for name, value in (
-        ("temperature_K", temperature_K),
-        ("density_g_cm3", density_g_cm3),
-        ("timestep_fs", timestep_fs),
-        ("tdamp_fs", tdamp_fs),
-        ("replicas", replicas),
-        ("processes", processes),
-        ("seed", seed),
-    ):
-        if not value > 0:
-            raise ValueError(f"{name}: {value!r} is not positive; give a value above 0")
-    length = (n_molecules * WATER_MASS / 0.602214076 / density_g_cm3) ** (1 / 3)
-    if length < 18.0:
-        raise ValueError(
-            f"n_molecules: {n_molecules} at {density_g_cm3:g} g/cm³ fill a cell of {length:.1f} Å, less than twice the "
-            f"cutoff of 9 Å; give at least {int(np.ceil(18.0**3 * 0.602214076 * density_g_cm3 / WATER_MASS))}"
-        )
-    _check_steps(steps, save_every, equilibration_steps)
-    variables: dict[str, Variable] = {
-        "molecules": n_molecules,
-        "density": density_g_cm3,
-        "temperature": temperature_K,
-        "timestep": timestep_fs,
-        "tdamp": tdamp_fs,
-        "equilibration": equilibration_steps,
-        "steps": steps,
-        "every": save_every,
-        "dump": "spce.dump",
-    }
-    units = LammpsUnits.named("real")
-
-    def replica(folder: Path, k: int, children: Children) -> tuple[Trajectory, str]:
-        given = variables | {"seed": seed + k}
-        log = run_lammps(lammps_input("spce_nvt.lmp"), given, folder, timeout=timeout, children=children)
-        frames = read_dump(folder / "spce.dump")
-        lattice = frames.lattices[0]
-        trajectory = read_trajectory(
-            frames, log, _oxygens(frames), Box(lattice, np.eye(3)), "real", timestep_fs * units.time
-        )
-        return trajectory, log
-
+    settings = WaterRun(
+        n_molecules,
+        temperature_K,
+        density_g_cm3,
+        steps,
+        equilibration_steps,
+        save_every=save_every,
+        piece_steps=max(5_000 // save_every, 1) * save_every if save_every > 0 else 1,
+        timestep_fs=timestep_fs,
+        tdamp_fs=tdamp_fs,
+        seed=seed,
+        replicas=replicas,
+    )
+    timestep = timestep_fs * LammpsUnits.named("real").time
     with working_directory(workdir) as top:
-        folders = [top / f"replica_{k}" if replicas > 1 else top for k in range(replicas)]
-        results = run_all(lambda k, children: replica(folders[k], k, children), replicas, processes)
-    return Trajectory.concatenate([trajectory for trajectory, _ in results]), results[0][1]
+        folders = run_water(settings, top, resume=resume, processes=processes, ranks=ranks, timeout=timeout)
+        trajectories = []
+        for folder in folders:
+            frames = Dump.concatenate(list(read_frames(folder)))
+            box = Box(frames.lattices[0], np.eye(3))
+            trajectories.append(trajectory_of(frames, read_thermo(folder), _oxygens(frames), box, "real", timestep))
+        log = (folders[0] / "log.lammps").read_text(errors="replace")
+    return Trajectory.concatenate(trajectories), log
 
 
 def _oxygens(frames: Dump) -> System:

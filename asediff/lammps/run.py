@@ -17,9 +17,9 @@ from asediff.checks.described import Doc
 from asediff.dynamics.defaults import relaxation_time
 from asediff.host.processes import Children, OutOfTimeError, run_all, run_program
 from asediff.host.scratch import scratch_folder
-from asediff.lammps.files import Box, Dump, parse_log, read_dump, species_of, write_data
+from asediff.lammps.files import Box, Dump, Floats, parse_log, read_dump, species_of, write_data
 from asediff.lammps.molecules import input_for, with_topology
-from asediff.lammps.program import LammpsError, find_lmp, lammps_input
+from asediff.lammps.program import LammpsError, find_lmp, find_mpiexec, lammps_input
 from asediff.lammps.tables import PairTable, pair_section, write_tables
 from asediff.lammps.units import LammpsUnits
 from asediff.system import System
@@ -54,10 +54,11 @@ def run_lammps(
     cwd: str | Path,
     *,
     threads: int = 1,
+    ranks: int = 1,
     timeout: float | None = None,
     children: Children | None = None,
 ) -> str:
-    """Run an input file with LAMMPS' `lmp` program in one process and return the text of its log.
+    """Run an input file with LAMMPS' `lmp` program, in one process by default, and return the text of its log.
 
     Variables of an MPI launcher are removed from the environment, so this also works inside a job under `mpiexec`. The
     run ends with this process, whatever ends that.
@@ -67,6 +68,7 @@ def run_lammps(
         variables: values for `-var name value`; a sequence of strings gives a variable several values.
         cwd: directory to run in, made if need be; `log.lammps` is written there.
         threads: OpenMP threads.
+        ranks: MPI processes; more than one are started by `mpiexec`.
         timeout: seconds after which the run is ended.
         children: the runs that it is to be ended with; see `asediff.host.processes.run_all`.
 
@@ -80,7 +82,8 @@ def run_lammps(
     program = find_lmp()
     cwd = Path(cwd)
     cwd.mkdir(parents=True, exist_ok=True)
-    command = [program, "-in", str(input_file), "-log", "log.lammps", "-screen", "none"]
+    command = [find_mpiexec(), "-n", str(ranks)] if ranks > 1 else []
+    command += [program, "-in", str(input_file), "-log", "log.lammps", "-screen", "none"]
     if _has_openmp(program):
         command += ["-sf", "omp", "-pk", "omp", str(threads)]
     for name, value in variables.items():
@@ -121,13 +124,23 @@ def read_trajectory(frames: Dump, log: str, system: System, box: Box, units: str
     Raises:
         ValueError: dump and log do not belong together.
     """
-    style = LammpsUnits.named(units)
-    kept = frames.steps > 0
-    steps = frames.steps[kept]
     runs = parse_log(log)
     if not runs:
         raise ValueError("log: no run in it has ended; the disk may be full, or the input holds no run")
-    thermo = runs[-1]
+    return trajectory_of(frames, runs[-1], system, box, units, timestep)
+
+
+def trajectory_of(
+    frames: Dump, thermo: Mapping[str, Floats], system: System, box: Box, units: str, timestep: float
+) -> Trajectory:
+    """Frames and columns of thermodynamic output, of the same steps at least, as a `Trajectory`; see `read_trajectory`.
+
+    Raises:
+        ValueError: they do not belong together.
+    """
+    style = LammpsUnits.named(units)
+    kept = frames.steps > 0
+    steps = frames.steps[kept]
     rows = np.searchsorted(thermo["Step"], steps)
     if not kept.any() or rows.max() >= len(thermo["Step"]) or (thermo["Step"][rows] != steps).any():
         raise ValueError(

@@ -154,6 +154,10 @@ def collected(work: Work, outcome: Outcome) -> Results:
     with torch.no_grad():
         u = np.stack([potential.function(x, None, float(point.kT)).numpy() for point in points])
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    open_ = {}
+    if evidence.band is not None:  # only where one curve serves all states
+        band = evidence.band
+        open_ = {"u_error": np.interp(x.numpy(), band.r, band.error[0], left=np.nan, right=np.nan)}
     return Results(
         {
             "method": work.settings.method.kind,
@@ -177,8 +181,10 @@ def collected(work: Work, outcome: Outcome) -> Results:
             "g_reference": np.stack([point.targets[0].reference.numpy() for point in points]),
             "u_r": x.numpy(),
             "u": u,
+            **open_,
         },
         {
+            **dict.fromkeys(open_, "eV"),
             "temperature": "K", "D_of_state": "1", "mean_abs_dg_of_state": "1", "pressure": "bar",
             "pressure_error": "bar", "r": "Å", "g": "1", "g_error": "1", "g_reference": "1", "u_r": "Å", "u": "eV",
         },

@@ -37,5 +37,5 @@ STAGE = Stage(
     roles={"validations": Role(("validate",), many=True)},
     run=run,
     expected=expected,
-    modules=(__name__, "asediff.app.workflow.transfer"),
+    modules=(__name__, "asediff.app.workflow.transfer", "asediff.app.workflow.transfer_figures"),
 )
