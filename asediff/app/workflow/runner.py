@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from asediff.app.workflow.chain import Chain, Node
 from asediff.app.workflow.results import Results
@@ -53,9 +53,9 @@ def run_chain(
         project.mkdir(parents=True, exist_ok=True)
     children = Children()
     own = None if executor is not None else ThreadPoolExecutor(max_workers=max(1, cores))
-    run = _Run(chain, project, cores, executor or own, children if own is not None else None, say)
+    starter = _Folders(chain, project, cores, executor or own, children if own is not None else None)
     try:
-        return run.to_the_end()
+        return Run(chain, starter, say).to_the_end()
     except BaseException:
         children.end()
         raise
@@ -64,22 +64,67 @@ def run_chain(
             own.shutdown(wait=True, cancel_futures=True)
 
 
-class _Run:
+class Starter(Protocol):
+    """Who runs the stages of a chain, and where.
+
+    Attributes:
+        slots: how many stages may run at once; None for any number.
+    """
+
+    slots: int | None
+
+    def folder(self, node: Node) -> Path:
+        """Of a stage."""
+
+    def submit(self, node: Node) -> Future[Any]:
+        """Start a stage; the future ends with it, and has its error."""
+
+
+class _Folders:
+    """Stages in folders of a project, as child processes or on the workers of an executor."""
+
+    def __init__(self, chain: Chain, project: Path, cores: int, executor: Any, children: Children | None) -> None:
+        self.project, self.cores, self.executor, self.children = project, cores, executor, children
+        self.by_name = {node.name: node for node in chain.nodes}
+        self.slots = None if children is None else cores
+
+    def folder(self, node: Node) -> Path:
+        """See `Starter`."""
+        return self.project / node.folder
+
+    def submit(self, node: Node) -> Future[Any]:
+        """See `Starter`."""
+        folder = self.folder(node)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        parents = {
+            role: tuple(self.folder(self.by_name[name]) for name in names) for role, names in node.parents.items()
+        }
+        Record(node.kind, node.settings, parents).write(folder)
+        if self.children is None:
+            found: Future[Any] = self.executor.submit(run_recorded, str(folder.resolve()), self.cores)
+            return found
+        return self.executor.submit(_as_child, self.children, folder, 1)
+
+
+class Run:
     """A chain under way."""
 
-    def __init__(
-        self, chain: Chain, project: Path, cores: int, executor: Any, children: Children | None, say: Say
-    ) -> None:
-        self.chain, self.project, self.cores, self.executor = chain, project, cores, executor
-        self.children, self.say = children, say
-        self.running: dict[Future[Any], tuple[Node, float, int]] = {}
+    def __init__(self, chain: Chain, starter: Starter, say: Say) -> None:
+        self.chain, self.starter, self.say = chain, starter, say
+        self.running: dict[Future[Any], tuple[Node, float]] = {}
         self.finished: set[str] = set()
         self.failed: dict[str, str] = {}
         self.waiting = list(chain.nodes)
 
     def to_the_end(self) -> dict[str, Results]:
+        """Run what has not finished.
+
+        Raises:
+            ChainError: a stage failed; those that do not depend on it have been finished.
+        """
         for node in self.chain.nodes:
-            if Results.finished(self.folder(node)):
+            if Results.finished(self.starter.folder(node)):
                 self.finished.add(node.name)
         self.waiting = [node for node in self.waiting if node.name not in self.finished]
         while self.waiting or self.running:
@@ -90,11 +135,7 @@ class _Run:
                     self._end(future)
         if self.failed:
             raise ChainError("; ".join(f"{name}: {reason}" for name, reason in self.failed.items()))
-        return {node.name: Results.load(self.folder(node)) for node in self.chain.nodes}
-
-    def folder(self, node: Node) -> Path:
-        """Of a stage."""
-        return self.project / node.folder
+        return {node.name: Results.load(self.starter.folder(node)) for node in self.chain.nodes}
 
     def _start(self) -> None:
         """Start what has its parents and finds a core; give up what has lost one."""
@@ -105,33 +146,22 @@ class _Run:
                 self.waiting.remove(node)
                 self.failed[node.name] = f"not run, since {lost[0]} failed"
                 self.say(f"{node.name}: not run, since {lost[0]} failed")
-            elif self.finished.issuperset(parents) and (self.children is None or len(self.running) < self.cores):
+            elif self.finished.issuperset(parents) and len(self.running) < (
+                self.starter.slots or len(self.chain.nodes)
+            ):
                 self.waiting.remove(node)
-                self._submit(node)
-
-    def _submit(self, node: Node) -> None:
-        folder = self.folder(node)
-        with writing(folder):
-            folder.mkdir(exist_ok=True)
-        by_name = {other.name: other for other in self.chain.nodes}
-        parents = {role: tuple(self.folder(by_name[name]) for name in names) for role, names in node.parents.items()}
-        Record(node.kind, node.settings, parents).write(folder)
-        self.say(f"{node.name}: started")
-        if self.children is None:
-            future = self.executor.submit(run_recorded, str(folder.resolve()), self.cores)
-        else:
-            future = self.executor.submit(_as_child, self.children, folder, 1)
-        self.running[future] = (node, time.perf_counter(), 1)
+                self.say(f"{node.name}: started")
+                self.running[self.starter.submit(node)] = (node, time.perf_counter())
 
     def _end(self, future: Future[Any]) -> None:
-        node, began, _ = self.running.pop(future)
+        node, began = self.running.pop(future)
         seconds, error = time.perf_counter() - began, future.exception()
         if error is None:
             self.finished.add(node.name)
             self.say(f"{node.name}: finished in {seconds:.1f} s")
         else:
             reason = _line(error)
-            self.failed[node.name] = f"{reason} ({self.folder(node)})"
+            self.failed[node.name] = f"{reason} ({self.starter.folder(node)})"
             self.say(f"{node.name}: failed after {seconds:.1f} s: {reason}")
 
 
@@ -151,4 +181,4 @@ def _line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-__all__ = ["ChainError", "run_chain"]
+__all__ = ["LOG", "ChainError", "Run", "Starter", "run_chain"]
