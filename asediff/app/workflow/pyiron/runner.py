@@ -1,0 +1,202 @@
+"""Runs a chain as jobs of a pyiron project: in this process, in child processes, in a queue, or by an executor."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asediff.app.workflow.chain import Chain, Node
+from asediff.app.workflow.pyiron.launchers import Beside, Here, Launcher, Queued, Workers, is_busy, waiting
+from asediff.app.workflow.pyiron.projects import PyironError, turn_to
+from asediff.app.workflow.pyiron.queues import check_queue, in_queue
+from asediff.app.workflow.results import Results
+from asediff.app.workflow.runner import Run
+from asediff.app.workflow.stages import alone_in
+from asediff.app.workflow.stages.base import Say
+from asediff.host.processes import Children
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from pyiron_base import Project
+
+LONGEST_NAME = 255
+"""Of a job, in pyiron's database."""
+
+
+def run_chain_in(
+    pr: Project,
+    chain: Chain,
+    *,
+    queue: str | None = None,
+    cores: int = 1,
+    run_time: int | None = None,
+    executor: Executor | None = None,
+    say: Say = print,
+) -> dict[str, Results]:
+    """Run what has not finished of a chain as jobs of a project, and wait for all of it.
+
+    A job is named after its stage and its key, so a change of a setting makes new jobs of it and of what depends on it.
+    Finished jobs are not run; jobs that were aborted or killed go on from their checkpoints; those that another client
+    runs are waited for. Stages that need not wait for each other run side by side, and a failure leaves them to finish.
+
+    Args:
+        pr: from `project`.
+        chain: stages.
+        queue: name of a queue of pyiron's; all jobs are sent there. An interrupted call leaves them there, and the next
+            one waits for them.
+        cores: without queue and executor, those of all jobs together, and with 1 the jobs run in this process;
+            otherwise those of each job.
+        run_time: seconds after which the queue ends a job; it goes on at the next call.
+        executor: runs the jobs: `submit` as in `concurrent.futures`, on workers that see the project's folder, such as
+            those of executorlib.
+        say: takes a line for each change of a stage's state.
+
+    Returns:
+        The results of all stages, by name: the numbers of `run_chain`.
+
+    Raises:
+        PyironError: anything that cannot work, before a job is made.
+        ChainError: a stage failed; those that do not depend on it have been finished.
+        FileError: the project cannot be written to.
+    """
+    turn_to(pr)
+    _check(pr, chain, queue, cores, run_time, executor)
+    with alone_in(Path(pr.path), say):
+        pass  # a project that cannot be written to is refused before a job is made
+    with ExitStack() as stack:
+        jobs = _Jobs(pr, chain, cores if queue is None and executor is None else None, say)
+        stack.callback(jobs.settle)
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=max(cores, len(chain.nodes))))
+        stop = threading.Event()
+        stack.callback(stop.set)
+        children = Children()
+        stack.callback(children.end)
+        if queue is not None:
+            jobs.launcher = Queued(queue, cores, run_time, pool, stop)
+        elif executor is not None:
+            jobs.launcher = Workers(executor, cores)
+        elif cores > 1:
+            jobs.launcher = Beside(children, pool)
+        jobs.wait = lambda folder, number: pool.submit(waiting, folder, number, stop)
+        jobs.complete()
+        return Run(chain, jobs, say).to_the_end()
+
+
+class _Jobs:
+    """The jobs of a chain in a project; pyiron is asked in the thread that made this, and in no other."""
+
+    def __init__(self, pr: Project, chain: Chain, slots: int | None, say: Say) -> None:
+        from asediff.app.workflow.pyiron.jobs import register
+
+        register()
+        self.pr, self.chain, self.slots, self.say = pr, chain, slots, say
+        self.launcher: Launcher = Here()
+        self.wait: Any = None
+        self.submitted: list[Node] = []
+
+    def folder(self, node: Node) -> Path:
+        """Where a stage works."""
+        from asediff.app.workflow.pyiron.jobs import job_folder
+
+        return job_folder(self.pr, node.folder)
+
+    def complete(self) -> None:
+        """Let jobs whose stage has finished, but which were killed before they could say so, take their results."""
+        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL
+
+        for node in self.chain.nodes:
+            folder = self.folder(node)
+            if Results.finished(folder) and self._status(node) not in SUCCESSFUL and not is_busy(folder.parent):
+                with handlers_kept():
+                    Here().launch(self._job(node)).result()
+
+    def submit(self, node: Node) -> Future[Any]:
+        """Start the job of a stage, go on with it, or wait for who runs it."""
+        self.submitted.append(node)
+        folder = self.folder(node)
+        if self._status(node) is not None:
+            number = self._number(node)
+            if in_queue(number) or (self.launcher.sends and is_busy(folder.parent)):
+                self.say(f"{node.name}: runs already, waiting for it")
+                return self.wait(folder, number)
+        with handlers_kept():
+            return self.launcher.launch(self._job(node))
+
+    def settle(self) -> None:
+        """Call jobs aborted that were killed; those in a queue, or of another client, run on."""
+        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL
+
+        for node in self.submitted:
+            status = self._status(node)
+            if status is None or status in (*SUCCESSFUL, "aborted"):
+                continue
+            if not is_busy(self.folder(node).parent) and not in_queue(self._number(node)):
+                self.pr.set_job_status(node.folder, "aborted")
+
+    def _status(self, node: Node) -> str | None:
+        from asediff.app.workflow.pyiron.jobs import job_status
+
+        return job_status(self.pr, node.folder)
+
+    def _number(self, node: Node) -> int | None:
+        """Of the job in the queue to which it was sent last, if it was."""
+        server = self.pr.inspect(node.folder).content["server"]
+        return server["qid"] if server["run_mode"] == "queue" else None
+
+    def _job(self, node: Node) -> Any:
+        """The job of a stage, made if need be."""
+        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL, class_of
+
+        with alone_in(Path(self.pr.path), self.say):
+            status = self._status(node)
+            if status is None:
+                job = self.pr.create_job(class_of(node.kind), node.folder)
+                job.input.settings = dict(node.settings)
+                by_name = {other.name: other.folder for other in self.chain.nodes}
+                job.input.parents = {role: [by_name[name] for name in names] for role, names in node.parents.items()}
+                job.save()
+                return job
+            if status in SUCCESSFUL:  # its results were removed
+                self.pr.set_job_status(node.folder, "created")
+            return self.pr.load(node.folder)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo what pyiron does to Python's handlers of signals, after which Ctrl-C would end the interpreter."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check(
+    pr: Project, chain: Chain, queue: str | None, cores: int, run_time: int | None, executor: Executor | None
+) -> None:
+    names = [node.folder for node in chain.nodes]
+    for name in names:
+        if not (name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME):
+            raise PyironError(
+                f"chain: {name!r} cannot be the name of a job; give letters, digits and _, a letter first, at most "
+                f"{LONGEST_NAME} with the key"
+            )
+        if names.count(name) > 1:
+            raise PyironError(f"chain: two stages would be the job {name!r}; give them names that differ")
+    if cores < 1:
+        raise PyironError(f"cores: {cores} is below 1; give the number of cores that may be used")
+    if queue is not None and executor is not None:
+        raise PyironError(f"queue, executor: queue {queue!r} and an executor are given; give one of the two")
+    if queue is None and run_time is not None:
+        raise PyironError(
+            f"run_time: {run_time} s is for a queue, and none is given; give queue, or leave run_time out"
+        )
+    if queue is not None:
+        check_queue(queue, Path(pr.path), cores, run_time)
