@@ -15,12 +15,12 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from asediff.app.cli import export, fit, rdf, run, schema, validate, votca
+from asediff.app.cli import export, fit, rdf, run, schema, validate, votca, workflow
 from asediff.app.cli.common import Interrupted
 from asediff.app.cli.stopping import stopping
 
 FAILED, BAD_INPUT, INTERNAL = 1, 2, 70
-COMMANDS = (fit, validate, export, rdf, run, votca, schema)
+COMMANDS = (fit, validate, export, rdf, run, votca, workflow, schema)
 DEBUG = "ASEDIFF_DEBUG"
 OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|unable to allocate", re.IGNORECASE)
 

@@ -102,7 +102,7 @@ class Chain:
             ConfigError: anything that cannot work, with the file and the key to blame.
         """
         path = chain_file(name_or_path)
-        section = parse_as(ChainSection, read_yaml(path), str(path))
+        section = read_chain(path)
         return build(section, str(path), preset=preset, overrides=overrides or {})
 
     def __getitem__(self, name: str) -> Node:
@@ -135,6 +135,15 @@ def chain_file(name_or_path: str | Path) -> Path:
             f"{name_or_path}: not a chain that comes with asediff; give {', '.join(known)}, or the path of a .yaml file"
         )
     return known[str(name_or_path)]
+
+
+def read_chain(path: Path) -> ChainSection:
+    """The sections of a file.
+
+    Raises:
+        ConfigError: it is no chain.
+    """
+    return parse_as(ChainSection, read_yaml(path), str(path))
 
 
 def build(section: ChainSection, source: str, *, preset: str | None, overrides: Mapping[str, JSON]) -> Chain:

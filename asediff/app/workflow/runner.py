@@ -6,17 +6,20 @@ import os
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from itertools import chain as chained
 from pathlib import Path
 from typing import Any, Protocol
 
 from asediff.app.workflow.chain import Chain, Node
+from asediff.app.workflow.plan import expectations, settings_of
 from asediff.app.workflow.results import Results
+from asediff.app.workflow.stages import stage
 from asediff.app.workflow.stages.base import ERROR, Record, Say
 from asediff.app.workflow.stages.command import run_recorded
 from asediff.host.files import writing
+from asediff.host.manifest import FolderError
 from asediff.host.processes import Children
-
-LOG = "log.txt"
+from asediff.lammps.program import find_lmp
 
 
 class ChainError(RuntimeError):
@@ -31,12 +34,12 @@ def run_chain(
     executor: Executor | None = None,
     say: Say = print,
 ) -> dict[str, Results]:
-    """Run what has not finished of a chain.
+    """Run what has not finished of a chain; after an interruption, go on. The numbers depend on the chain alone.
 
     Args:
         chain: stages.
-        project: folder of their folders, made if need be.
-        cores: that all stages together may use; with an executor, each of them.
+        project: folder of their folders, made if need be. Several may run chains in it at once.
+        cores: that all stages together may use; with an executor, that each of them may.
         executor: runs stages in place of child processes: `submit` of `concurrent.futures`, on workers that see the
             project's folder, such as those of executorlib.
         say: takes a line for each change of a stage's state.
@@ -45,17 +48,27 @@ def run_chain(
         The results of all stages, by name.
 
     Raises:
-        ChainError: a stage failed; those that do not depend on it have been finished.
+        ValueError: cores below 1.
+        LammpsError: a stage needs LAMMPS, which is missing.
+        FolderError: the project is a file.
         FileError: the project cannot be written to.
+        ChainError: a stage failed; those that do not depend on it have been finished.
     """
+    if cores < 1:
+        raise ValueError(f"cores: {cores} is below 1; give the number of cores that the chain may use")
     project = Path(project)
-    with writing(project):
-        project.mkdir(parents=True, exist_ok=True)
+    if project.exists() and not project.is_dir():
+        raise FolderError(f"{project}: is a file; choose another name for the folder")
     children = Children()
-    own = None if executor is not None else ThreadPoolExecutor(max_workers=max(1, cores))
-    starter = _Folders(chain, project, cores, executor or own, children if own is not None else None)
+    own = None if executor is not None else ThreadPoolExecutor(max_workers=cores)
+    run = Run(chain, _Folders(chain, project, cores, executor or own, children if own is not None else None), say)
+    if own is not None and any(stage(node.kind).inputs for node in run.waiting):
+        find_lmp()
     try:
-        return Run(chain, starter, say).to_the_end()
+        if run.waiting:
+            with writing(project):
+                project.mkdir(parents=True, exist_ok=True)
+        return run.to_the_end()
     except BaseException:
         children.end()
         raise
@@ -68,10 +81,12 @@ class Starter(Protocol):
     """Who runs the stages of a chain, and where.
 
     Attributes:
-        slots: how many stages may run at once; None for any number.
+        slots: how many stages may run at once; None for any number. It is asked before each.
     """
 
-    slots: int | None
+    @property
+    def slots(self) -> int | None:
+        """See the class."""
 
     def folder(self, node: Node) -> Path:
         """Of a stage."""
@@ -86,7 +101,14 @@ class _Folders:
     def __init__(self, chain: Chain, project: Path, cores: int, executor: Any, children: Children | None) -> None:
         self.project, self.cores, self.executor, self.children = project, cores, executor, children
         self.by_name = {node.name: node for node in chain.nodes}
-        self.slots = None if children is None else cores
+        self.given: dict[Future[Any], int] = {}
+
+    @property
+    def slots(self) -> int | None:
+        """As many as cores; a stage that has several takes the place of as many."""
+        if self.children is None:
+            return None
+        return self.cores - sum(cores - 1 for future, cores in self.given.items() if not future.done())
 
     def folder(self, node: Node) -> Path:
         """See `Starter`."""
@@ -101,10 +123,21 @@ class _Folders:
             role: tuple(self.folder(self.by_name[name]) for name in names) for role, names in node.parents.items()
         }
         Record(node.kind, node.settings, parents).write(folder)
+        with writing(folder):
+            (folder / ERROR).unlink(missing_ok=True)
         if self.children is None:
             found: Future[Any] = self.executor.submit(run_recorded, str(folder.resolve()), self.cores)
             return found
-        return self.executor.submit(_as_child, self.children, folder, 1)
+        busy = sum(cores for future, cores in self.given.items() if not future.done())
+        cores = max(1, min(self._share(node), self.cores - busy))
+        future = self.executor.submit(_as_child, self.children, folder, cores)
+        self.given[future] = cores
+        return future
+
+    def _share(self, node: Node) -> int:
+        """Cores for a stage, if all of its kind run side by side."""
+        alike = sum(other.kind == node.kind for other in self.by_name.values())
+        return min(stage(node.kind).width(settings_of(node)), self.cores // alike)
 
 
 class Run:
@@ -113,9 +146,15 @@ class Run:
     def __init__(self, chain: Chain, starter: Starter, say: Say) -> None:
         self.chain, self.starter, self.say = chain, starter, say
         self.running: dict[Future[Any], tuple[Node, float]] = {}
-        self.finished: set[str] = set()
+        self.finished = {node.name for node in chain.nodes if Results.finished(starter.folder(node))}
         self.failed: dict[str, str] = {}
-        self.waiting = list(chain.nodes)
+        self.lost: list[str] = []
+        expected = expectations(chain)
+        # long stages first: what is left at the end is short, and no core idles
+        self.waiting = sorted(
+            (node for node in chain.nodes if node.name not in self.finished),
+            key=lambda node: -expected[node.name].seconds,
+        )
 
     def to_the_end(self) -> dict[str, Results]:
         """Run what has not finished.
@@ -123,32 +162,37 @@ class Run:
         Raises:
             ChainError: a stage failed; those that do not depend on it have been finished.
         """
-        for node in self.chain.nodes:
-            if Results.finished(self.starter.folder(node)):
-                self.finished.add(node.name)
-        self.waiting = [node for node in self.waiting if node.name not in self.finished]
         while self.waiting or self.running:
+            self._give_up()
             self._start()
             if self.running:
                 done, _ = wait(self.running, return_when=FIRST_COMPLETED)
                 for future in done:
                     self._end(future)
         if self.failed:
-            raise ChainError("; ".join(f"{name}: {reason}" for name, reason in self.failed.items()))
+            told = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+            rest = f"; not run, since they depend on it: {', '.join(self.lost)}" if self.lost else ""
+            raise ChainError(f"{told}{rest}; the others are kept, and the same command goes on")
         return {node.name: Results.load(self.starter.folder(node)) for node in self.chain.nodes}
 
-    def _start(self) -> None:
-        """Start what has its parents and finds a core; give up what has lost one."""
-        for node in list(self.waiting):
-            parents = [name for names in node.parents.values() for name in names]
-            lost = [name for name in parents if name in self.failed]
-            if lost:
+    def _give_up(self) -> None:
+        """Leave out what has lost a parent; in the order of the chain, so that its own children are left out, too."""
+        bad = {*self.failed, *self.lost}
+        for node in self.chain.nodes:
+            parent = next((name for name in chained.from_iterable(node.parents.values()) if name in bad), None)
+            if node in self.waiting and parent is not None:
                 self.waiting.remove(node)
-                self.failed[node.name] = f"not run, since {lost[0]} failed"
-                self.say(f"{node.name}: not run, since {lost[0]} failed")
-            elif self.finished.issuperset(parents) and len(self.running) < (
-                self.starter.slots or len(self.chain.nodes)
-            ):
+                self.lost.append(node.name)
+                bad.add(node.name)
+                self.say(f"{node.name}: not run, since {parent} has no results")
+
+    def _start(self) -> None:
+        """Start what has its parents and finds a core."""
+        for node in list(self.waiting):
+            slots = self.starter.slots
+            if slots is not None and len(self.running) >= slots:
+                return
+            if self.finished.issuperset(chained.from_iterable(node.parents.values())):
                 self.waiting.remove(node)
                 self.say(f"{node.name}: started")
                 self.running[self.starter.submit(node)] = (node, time.perf_counter())
@@ -158,7 +202,8 @@ class Run:
         seconds, error = time.perf_counter() - began, future.exception()
         if error is None:
             self.finished.add(node.name)
-            self.say(f"{node.name}: finished in {seconds:.1f} s")
+            count = f"{len(self.finished)} of {len(self.chain.nodes)}"
+            self.say(f"{node.name}: finished in {seconds:.1f} s ({count})")
         else:
             reason = _line(error)
             self.failed[node.name] = f"{reason} ({self.starter.folder(node)})"
@@ -168,17 +213,18 @@ class Run:
 def _as_child(children: Children, folder: Path, cores: int) -> None:
     """Run a stage as a program that ends with this one."""
     command = [sys.executable, "-m", "asediff.app.workflow.stages", str(folder.resolve()), "--cores", str(cores)]
-    environment = os.environ | {name: str(cores) for name in ("OMP_NUM_THREADS",)}
-    with (folder / LOG).open("a") as log:
-        done = children.run(command, Path.cwd(), env=environment, output=log)
-    if not Results.finished(folder):
-        reason = folder / ERROR
-        told = reason.read_text().strip() if reason.is_file() else f"{done.reason}; see {folder / LOG}"
-        raise ChainError(told)
+    done = children.run(command, Path.cwd(), env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.status == 0 and Results.finished(folder):
+        return
+    reason = folder / ERROR
+    if done.signal is None and reason.is_file():
+        raise ChainError(_line(reason.read_text()))
+    told = [line for line in done.output.splitlines() if line.strip()]
+    raise ChainError(done.reason if done.signal is not None or not told else told[-1])
 
 
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _line(error: object) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-__all__ = ["LOG", "ChainError", "Run", "Starter", "run_chain"]
+__all__ = ["ChainError", "Run", "Starter", "run_chain"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,7 @@ def stage(kind: str) -> Stage:
 def run_stage(
     kind: str,
     settings: Mapping[str, JSON],
-    parents: Mapping[str, Path | Sequence[Path]],
+    parents: Mapping[str, Path | str | Sequence[Path | str]],
     folder: str | Path,
     *,
     cores: int = 1,
@@ -81,7 +83,7 @@ def run_stage(
         record.write(folder)
         with writing(folder):
             (folder / ERROR).unlink(missing_ok=True)
-        with told(folder):
+        with told(folder), one_thread():
             found = chosen.run(Work(checked, given, folder, cores, say))
             found.write(folder)
     return Results.load(folder)
@@ -137,6 +139,28 @@ def told(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a disk that is full has no room for the reason either
             write_whole(folder / ERROR, (reason + "\n").encode())
         raise
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and the compiled loops use one thread: the bits of a run depend on the number of its threads."""
+    names = ("OMP_NUM_THREADS", "ASEDIFF_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    torch = sys.modules.get("torch")  # if it is imported later, it reads the environment
+    threads = torch.get_num_threads() if torch is not None else 1
+    if torch is not None:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if torch is not None:
+            torch.set_num_threads(threads)
 
 
 def _paths(paths: Path | str | Sequence[Path | str]) -> tuple[Path, ...]:

@@ -78,18 +78,20 @@ class Stage:
         settings: section whose keys are its settings.
         roles: what it takes from other stages.
         run: does the work, goes on where it was interrupted, returns the results.
-        expected: cost on one core.
+        expected: from the settings, and those of the parents by role, what the stage takes on one core.
         modules: whose source text decides the numbers; a change of it makes new keys.
         inputs: LAMMPS inputs that come with asediff and decide the numbers, too.
+        width: from the settings, how many cores the stage can use.
     """
 
     kind: str
     settings: type[Settings]
     roles: Mapping[str, Role]
     run: Callable[[Work], Results]
-    expected: Callable[[Any], Expected]
+    expected: Callable[[Any, Mapping[str, Sequence[Mapping[str, JSON]]]], Expected]
     modules: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    width: Callable[[Any], int] = lambda _: 1
 
 
 @dataclass(frozen=True)

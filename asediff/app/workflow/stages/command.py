@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from asediff.app.workflow.stages import run_stage
-from asediff.app.workflow.stages.base import Record
+from asediff.app.workflow.stages.base import Record, Say
+
+LOG = "log.txt"
 
 
 def run_recorded(folder: str | Path, cores: int = 1) -> str:
     """Run the stage that `stage.json` in a folder describes; returns the folder. Executors call it on their workers."""
     record = Record.load(folder)
-    run_stage(record.kind, record.settings, record.parents, folder, cores=cores)
+    run_stage(record.kind, record.settings, record.parents, folder, cores=cores, say=log_in(Path(folder)))
     return str(folder)
+
+
+def log_in(folder: Path) -> Say:
+    """Lines go to `log.txt` in a folder, with the time."""
+
+    def say(line: str) -> None:
+        # what is said is of less worth than what is done
+        with contextlib.suppress(OSError), (folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    return say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

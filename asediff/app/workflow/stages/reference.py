@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from pydantic import Field
 
@@ -33,7 +34,7 @@ class ReferenceSettings(Settings):
     bin_width_A: Positive = 0.05
 
 
-def expected(settings: ReferenceSettings) -> Expected:
+def expected(settings: ReferenceSettings, _: Any = None) -> Expected:
     """Seconds on one core, and the standard error of g(r) per bin."""
     total = settings.production_ps + settings.replicas * settings.equilibration_ps
     steps = 1000.0 * total / settings.timestep_fs
@@ -99,4 +100,5 @@ STAGE = Stage(
     expected=expected,
     modules=(__name__, "asediff.lammps.reference"),
     inputs=("spce_nvt.lmp",),
+    width=lambda settings: int(settings.replicas),
 )

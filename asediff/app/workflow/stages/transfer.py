@@ -14,7 +14,7 @@ class TransferSettings(Settings):
     """Nothing is left to be chosen."""
 
 
-def expected(_: Any) -> Expected:
+def expected(_settings: Any, _parents: Any = None) -> Expected:
     """Seconds on one core."""
     return Expected(5.0)
 

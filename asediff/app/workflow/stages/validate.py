@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from asediff.app.config.schema import Settings
 from asediff.app.config.sections import Count, Positive
 from asediff.app.workflow.results import Results
 from asediff.app.workflow.stages.base import Expected, Record, Role, Stage, Work
-from asediff.app.workflow.stages.fit import ATOM_STEPS_PER_SECOND, POTENTIAL, WATER_MASS, compared
+from asediff.app.workflow.stages.fit import LAMMPS_SPEED, POTENTIAL, START_SECONDS, WATER_MASS, compared
 
 FITS = ("ibi", "gauss_newton", "diffsim", "reweighting")
 
@@ -30,10 +31,11 @@ class ValidateSettings(Settings):
     seed: int = Field(1, ge=1, description="another seed, another run")
 
 
-def expected(settings: Any) -> Expected:
+def expected(settings: Any, parents: Mapping[str, Sequence[Mapping[str, Any]]]) -> Expected:
     """Seconds on one core."""
     steps = 1000.0 * (settings.production_ps + settings.equilibration_ps) / settings.timestep_fs
-    return Expected(steps * (settings.n_atoms or 216) / ATOM_STEPS_PER_SECOND)
+    atoms = settings.n_atoms or parents["reference"][0]["molecules"]
+    return Expected(START_SECONDS / 2.0 + steps * atoms / LAMMPS_SPEED)
 
 
 def run(work: Work) -> Results:
