@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from asediff.app.workflow.pyiron.locks import own
 from asediff.app.workflow.pyiron.projects import load_pyiron
 from asediff.app.workflow.results import Results
-from asediff.app.workflow.stages import alone_in, run_stage
+from asediff.app.workflow.stages import run_stage
 from asediff.app.workflow.stages.base import StageError
 
 load_pyiron()  # decides where the database is before the next line imports it
@@ -18,9 +19,6 @@ from pyiron_base import JobType, PythonTemplateJob  # noqa: E402
 
 if TYPE_CHECKING:
     from pyiron_base import Project
-
-SUCCESSFUL = ("finished", "not_converged")
-"""States of a job that has results."""
 
 
 class AsediffStage(PythonTemplateJob):
@@ -52,9 +50,7 @@ class AsediffStage(PythonTemplateJob):
             StageError: a parent that has not finished.
             Exception: whatever stopped the stage.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # in the folder above that of the stage, which locks its own: nobody else writes the job's file meanwhile
-        with alone_in(self.folder.parent, print):
+        with own(self.folder.parent, print):
             self.status.running = True
             self.project.db.item_update({"timestart": datetime.now()}, self.job_id)
             try:
@@ -78,8 +74,10 @@ class AsediffStage(PythonTemplateJob):
     def _parent(self, name: str) -> Path:
         folder = job_folder(self.project, name)
         if not Results.finished(folder):
-            state = job_status(self.project, name) or "unknown"
-            raise StageError(f"parents: job {name} has no results (status: {state}); run it first")
+            row = job_row(self.project, name)
+            raise StageError(
+                f"parents: job {name} has no results (status: {row[1] if row else 'unknown'}); run it first"
+            )
         return folder
 
     def _store(self, values: Mapping[str, object]) -> None:
@@ -165,11 +163,11 @@ def job_folder(pr: Project, name: str) -> Path:
     return Path(pr.path, f"{name}_hdf5", name)
 
 
-def job_status(pr: Project, name: str) -> str | None:
-    """What the database says of a job; None if it knows none of this name."""
+def job_row(pr: Project, name: str) -> tuple[int, str] | None:
+    """Number and status of a job in the database; None if it knows none of this name."""
     rows = pr.job_table(recursive=False)
-    found = list(rows[rows["job"] == name]["status"]) if len(rows) else []
-    return str(found[0]) if found else None
+    found = [(int(row.id), str(row.status)) for row in rows.itertuples() if row.job == name]
+    return found[0] if found else None
 
 
 def reason(error: BaseException) -> str:

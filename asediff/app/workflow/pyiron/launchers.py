@@ -11,30 +11,34 @@ from typing import Any, Protocol
 
 from asediff.app.workflow.pyiron.queues import POLL, in_queue
 from asediff.app.workflow.results import Results
-from asediff.app.workflow.runner import LOG, ChainError
+from asediff.app.workflow.runner import ChainError
 from asediff.app.workflow.stages.base import ERROR
-from asediff.host.files import writing
+from asediff.host.files import write_whole, writing
 from asediff.host.locks import InUseError, exclusive
 from asediff.host.processes import Children
 
+LOG = "log.txt"
+NUMBER = "queue_id.txt"
+"""Beside the folder of a stage: its number in the queue, which can be read while the job writes its own file."""
+
 
 class Launcher(Protocol):
-    """Runs jobs that have been saved, new ones and those that are to go on.
-
-    Attributes:
-        sends: jobs to where they would take the place of others while they wait for a process that runs them already.
-    """
-
-    sends: bool
+    """Runs jobs that have been saved, new ones and those that are to go on."""
 
     def launch(self, job: Any) -> Future[Any]:
-        """Start a job; the future ends with it, and has its error."""
+        """Start a job, whose files are this process' own meanwhile; the future ends with it, and has its error."""
+
+    def join(self, folder: Path, number: int) -> Future[Any] | None:
+        """Wait for a job that another process runs now; None to do so in place, and launch it then.
+
+        Args:
+            folder: of the stage.
+            number: of the job in pyiron's database.
+        """
 
 
 class Here:
     """In this process, at once."""
-
-    sends = False
 
     def launch(self, job: Any) -> Future[Any]:
         """See `Launcher`."""
@@ -47,11 +51,13 @@ class Here:
             done.set_exception(error)
         return done
 
+    def join(self, folder: Path, number: int) -> None:
+        """See `Launcher`."""
+        return
+
 
 class Beside:
     """In child processes, each on one core, which end with this one."""
-
-    sends = False
 
     def __init__(self, children: Children, pool: ThreadPoolExecutor) -> None:
         self.children, self.pool = children, pool
@@ -59,19 +65,15 @@ class Beside:
     def launch(self, job: Any) -> Future[Any]:
         """See `Launcher`."""
         _placed(job, cores=1)
-        return self.pool.submit(self._run, Path(job.working_directory), int(job.job_id))
+        return self.join(Path(job.working_directory), int(job.job_id))
 
-    def _run(self, folder: Path, number: int) -> None:
-        with (folder.parent / LOG).open("a") as log:
-            done = self.children.run(_command(folder, number), folder.parent, env=_environment(1), output=log)
-        if not Results.finished(folder):
-            raise ChainError(_told(folder, f"{done.reason}; see {folder.parent / LOG}"))
+    def join(self, folder: Path, number: int) -> Future[Any]:
+        """See `Launcher`; the child waits."""
+        return self.pool.submit(run_job, str(folder), number, 1, {}, self.children)
 
 
 class Workers:
     """On the workers of an executor."""
-
-    sends = True
 
     def __init__(self, executor: Executor, cores: int) -> None:
         self.executor, self.cores = executor, cores
@@ -79,14 +81,16 @@ class Workers:
     def launch(self, job: Any) -> Future[Any]:
         """See `Launcher`."""
         _placed(job, cores=self.cores)
+        return self.join(Path(job.working_directory), int(job.job_id))
+
+    def join(self, folder: Path, number: int) -> Future[Any]:
+        """See `Launcher`; the worker waits."""
         variables = {name: value for name, value in os.environ.items() if name.startswith("PYIRON")}
-        return self.executor.submit(run_job, job.working_directory, int(job.job_id), self.cores, variables)
+        return self.executor.submit(run_job, str(folder), number, self.cores, variables)
 
 
 class Queued:
     """In a queue of a cluster."""
-
-    sends = True
 
     def __init__(
         self, queue: str, cores: int, run_time: int | None, pool: ThreadPoolExecutor, stop: threading.Event
@@ -95,12 +99,18 @@ class Queued:
 
     def launch(self, job: Any) -> Future[Any]:
         """See `Launcher`."""
+        folder = Path(job.working_directory)
         _placed(job, cores=self.cores, queue=self.queue, run_time=self.run_time)
         job.run(repair=True)
-        return self.pool.submit(waiting, Path(job.working_directory), job.server.queue_id, self.stop)
+        write_whole(folder.parent / NUMBER, f"{job.server.queue_id}\n".encode())
+        return self.join(folder, 0)
+
+    def join(self, folder: Path, number: int) -> Future[Any]:
+        """See `Launcher`."""
+        return self.pool.submit(waiting, folder, self.stop)
 
 
-def run_job(folder: str, number: int, cores: int, variables: dict[str, str]) -> str:
+def run_job(folder: str, number: int, cores: int, variables: dict[str, str], children: Children | None = None) -> str:
     """Run a saved job as a program of its own; executors call this on their workers.
 
     Args:
@@ -108,6 +118,7 @@ def run_job(folder: str, number: int, cores: int, variables: dict[str, str]) -> 
         number: of the job in pyiron's database.
         cores: for threads of compiled loops.
         variables: of the environment, which say where the database is.
+        children: the programs that it is to be ended with.
 
     Returns:
         The folder.
@@ -116,26 +127,33 @@ def run_job(folder: str, number: int, cores: int, variables: dict[str, str]) -> 
         ChainError: it left no results.
     """
     place = Path(folder)
+    command = [sys.executable, "-m", "asediff.app.workflow.pyiron.program", str(place), str(number)]
+    environment = os.environ | variables | {"OMP_NUM_THREADS": str(cores)}
     with (place.parent / LOG).open("a") as log:
-        done = Children().run(_command(place, number), place.parent, env=_environment(cores) | variables, output=log)
+        done = (children or Children()).run(command, place.parent, env=environment, output=log)
     if not Results.finished(place):
         raise ChainError(_told(place, f"{done.reason}; see {place.parent / LOG}"))
     return folder
 
 
-def waiting(folder: Path, number: int | None, stop: threading.Event) -> None:
+def waiting(folder: Path, stop: threading.Event) -> None:
     """Wait for a job in a queue, or of another client, until it has ended, or the call that waits has.
 
     Raises:
         ChainError: it left no results.
     """
+    number = queue_number(folder)
     while in_queue(number) or is_busy(folder.parent):
         if stop.wait(POLL):
             return
     if not Results.finished(folder):
-        raise ChainError(
-            _told(folder, "ended without results, perhaps at its time limit; run the chain again to go on")
-        )
+        raise ChainError(_told(folder, "ended without results, perhaps at its time limit; the next run goes on"))
+
+
+def queue_number(folder: Path) -> int | None:
+    """Of a job in the queue to which it was sent last; None if it was not."""
+    path = folder.parent / NUMBER
+    return int(path.read_text()) if path.is_file() else None
 
 
 def is_busy(folder: Path) -> bool:
@@ -160,19 +178,12 @@ def _placed(job: Any, *, cores: int, queue: str | None = None, run_time: int | N
             if run_time is not None:
                 server.run_time = run_time
             server.queue = queue
-    job.project_hdf5.write_dict(data_dict={"server": server.to_dict()})
     folder = Path(job.working_directory)
     with writing(folder):
+        job.project_hdf5.write_dict(data_dict={"server": server.to_dict()})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)
-
-
-def _command(folder: Path, number: int) -> list[str]:
-    return [sys.executable, "-m", "pyiron_base.cli", "wrapper", "-p", str(folder), "-j", str(number)]
-
-
-def _environment(cores: int) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": str(cores)}
+        (folder.parent / NUMBER).unlink(missing_ok=True)
 
 
 def _told(folder: Path, otherwise: str) -> str:

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asediff.app.workflow.chain import Chain, Node
-from asediff.app.workflow.pyiron.launchers import Beside, Here, Launcher, Queued, Workers, is_busy, waiting
+from asediff.app.workflow.pyiron.launchers import (
+    Beside,
+    Here,
+    Launcher,
+    Queued,
+    Workers,
+    is_busy,
+    queue_number,
+    waiting,
+)
+from asediff.app.workflow.pyiron.locks import own
 from asediff.app.workflow.pyiron.projects import PyironError, turn_to
 from asediff.app.workflow.pyiron.queues import check_queue, in_queue
 from asediff.app.workflow.results import Results
 from asediff.app.workflow.runner import Run
-from asediff.app.workflow.stages import alone_in
+from asediff.app.workflow.stages import alone_in, stage
 from asediff.app.workflow.stages.base import Say
+from asediff.host.files import writing
 from asediff.host.processes import Children
+from asediff.lammps.program import find_lmp
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from pyiron_base import Project
 
+SUCCESSFUL = ("finished", "not_converged")
+"""States of a job that has results."""
 LONGEST_NAME = 255
 """Of a job, in pyiron's database."""
 
@@ -62,6 +74,7 @@ def run_chain_in(
 
     Raises:
         PyironError: anything that cannot work, before a job is made.
+        LammpsError: a stage needs LAMMPS, which is missing here.
         ChainError: a stage failed; those that do not depend on it have been finished.
         FileError: the project cannot be written to.
     """
@@ -83,9 +96,12 @@ def run_chain_in(
             jobs.launcher = Workers(executor, cores)
         elif cores > 1:
             jobs.launcher = Beside(children, pool)
-        jobs.wait = lambda folder, number: pool.submit(waiting, folder, number, stop)
+        jobs.wait = lambda folder: pool.submit(waiting, folder, stop)
+        run = Run(chain, jobs, say)
+        if jobs.slots is not None and any(stage(node.kind).inputs for node in run.waiting):
+            find_lmp()
         jobs.complete()
-        return Run(chain, jobs, say).to_the_end()
+        return run.to_the_end()
 
 
 class _Jobs:
@@ -97,7 +113,7 @@ class _Jobs:
         register()
         self.pr, self.chain, self.slots, self.say = pr, chain, slots, say
         self.launcher: Launcher = Here()
-        self.wait: Any = None
+        self.wait: Callable[[Path], Future[Any]]
         self.submitted: list[Node] = []
 
     def folder(self, node: Node) -> Path:
@@ -108,63 +124,62 @@ class _Jobs:
 
     def complete(self) -> None:
         """Let jobs whose stage has finished, but which were killed before they could say so, take their results."""
-        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL
-
         for node in self.chain.nodes:
             folder = self.folder(node)
             if Results.finished(folder) and self._status(node) not in SUCCESSFUL and not is_busy(folder.parent):
-                with handlers_kept():
-                    Here().launch(self._job(node)).result()
+                self._launch(node, Here()).result()
 
     def submit(self, node: Node) -> Future[Any]:
         """Start the job of a stage, go on with it, or wait for who runs it."""
         self.submitted.append(node)
-        folder = self.folder(node)
-        if self._status(node) is not None:
-            number = self._number(node)
-            if in_queue(number) or (self.launcher.sends and is_busy(folder.parent)):
-                self.say(f"{node.name}: runs already, waiting for it")
-                return self.wait(folder, number)
-        with handlers_kept():
-            return self.launcher.launch(self._job(node))
+        folder, row = self.folder(node), self._row(node)
+        if in_queue(queue_number(folder)):
+            return self.wait(folder)
+        if row is not None and is_busy(folder.parent):
+            joined = self.launcher.join(folder, row[0])
+            if joined is not None:
+                return joined
+        return self._launch(node, self.launcher)
 
     def settle(self) -> None:
         """Call jobs aborted that were killed; those in a queue, or of another client, run on."""
-        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL
-
         for node in self.submitted:
-            status = self._status(node)
+            folder, status = self.folder(node), self._status(node)
             if status is None or status in (*SUCCESSFUL, "aborted"):
                 continue
-            if not is_busy(self.folder(node).parent) and not in_queue(self._number(node)):
+            if not is_busy(folder.parent) and not in_queue(queue_number(folder)):
                 self.pr.set_job_status(node.folder, "aborted")
 
+    def _row(self, node: Node) -> tuple[int, str] | None:
+        from asediff.app.workflow.pyiron.jobs import job_row
+
+        return job_row(self.pr, node.folder)
+
     def _status(self, node: Node) -> str | None:
-        from asediff.app.workflow.pyiron.jobs import job_status
+        row = self._row(node)
+        return row[1] if row is not None else None
 
-        return job_status(self.pr, node.folder)
-
-    def _number(self, node: Node) -> int | None:
-        """Of the job in the queue to which it was sent last, if it was."""
-        server = self.pr.inspect(node.folder).content["server"]
-        return server["qid"] if server["run_mode"] == "queue" else None
-
-    def _job(self, node: Node) -> Any:
-        """The job of a stage, made if need be."""
-        from asediff.app.workflow.pyiron.jobs import SUCCESSFUL, class_of
-
-        with alone_in(Path(self.pr.path), self.say):
+    def _launch(self, node: Node, launcher: Launcher) -> Future[Any]:
+        with own(self.folder(node).parent, self.say), handlers_kept():
             status = self._status(node)
-            if status is None:
-                job = self.pr.create_job(class_of(node.kind), node.folder)
-                job.input.settings = dict(node.settings)
-                by_name = {other.name: other.folder for other in self.chain.nodes}
-                job.input.parents = {role: [by_name[name] for name in names] for role, names in node.parents.items()}
-                job.save()
-                return job
-            if status in SUCCESSFUL:  # its results were removed
+            if status in SUCCESSFUL:
+                if Results.finished(self.folder(node)):  # somebody was quicker
+                    done: Future[Any] = Future()
+                    done.set_result(None)
+                    return done
                 self.pr.set_job_status(node.folder, "created")
-            return self.pr.load(node.folder)
+            return launcher.launch(self._made(node) if status is None else self.pr.load(node.folder))
+
+    def _made(self, node: Node) -> Any:
+        from asediff.app.workflow.pyiron.jobs import class_of
+
+        by_name = {other.name: other.folder for other in self.chain.nodes}
+        job = self.pr.create_job(class_of(node.kind), node.folder)
+        job.input.settings = dict(node.settings)
+        job.input.parents = {role: [by_name[name] for name in names] for role, names in node.parents.items()}
+        with writing(Path(self.pr.path)):
+            job.save()
+        return job
 
 
 @contextmanager
@@ -175,7 +190,8 @@ def handlers_kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # set by another language
+                signal.signal(number, handler)
 
 
 def _check(
