@@ -84,7 +84,7 @@ def test_a_job_has_the_cores_that_it_asked_for(pr, tmp_path):
     pyiron.run_chain_in(pr, found, queue="main", cores=2, say=quiet)
     folder = pr.load(found["ibi_288K"].folder).folder
     assert (folder / "cores.txt").read_text() == "2\n"
-    assert "--ntasks=2" in (folder / "run_queue.sh").read_text()
+    assert "--cpus-per-task=2" in (folder / "run_queue.sh").read_text()
 
 
 @pytest.mark.parametrize("how", ["time limit", "scancel", "scancel --signal=KILL"])

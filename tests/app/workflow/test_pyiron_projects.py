@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy_stages
 
 if importlib.util.find_spec("pyiron_base") is None:  # its import without `project` would leave files
     pytest.skip("pyiron_base is not installed", allow_module_level=True)
 
-from asediff.app.workflow import pyiron
+from asediff.app.workflow import pyiron, run_chain
 from asediff.app.workflow.chain import Chain, Node
 from asediff.app.workflow.pyiron.projects import PyironError, is_configured
 from asediff.lammps.run import LammpsError
@@ -237,3 +238,40 @@ def test_a_disk_that_is_full_or_read_only_is_refused_and_loses_nothing(tmp_path,
     finally:
         pyiron.project(tmp_path / "elsewhere")  # lets go of the database on it
         subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+REAL = """
+title: real stages, as small as they run
+stages:
+  reference:
+    kind: reference
+    settings: {temperature_K: 300, molecules: 200, production_ps: 1, equilibration_ps: 0.2, every_ps: 0.02}
+  ibi:
+    kind: ibi
+    parents: {reference: reference}
+    settings:
+      bins: 150
+      potential: {cutoff: 7.5}
+      method: {iterations: 2, engine: {equilibration_steps: 50, steps: 200, save_every: 20}}
+      validation: {equilibration_steps: 50, steps: 400, save_every: 20}
+      export: {frames: 3}
+  validate:
+    kind: validate
+    parents: {potential: ibi, reference: reference}
+    settings: {production_ps: 2, equilibration_ps: 0.5}
+  transfer: {kind: transfer, parents: {validations: validate}}
+"""
+
+
+@pytest.mark.slow
+def test_real_stages_have_the_numbers_of_the_chain_without_pyiron_bit_for_bit(tmp_path):
+    (tmp_path / "real.yaml").write_text(REAL)
+    chain = Chain.load("real.yaml")
+    jobs = pyiron.run_chain_in(pyiron.project("jobs"), chain)
+    folders = run_chain(chain, "folders")
+    for name, found in folders.items():
+        times = {key for key in found.scalars if key.endswith("seconds")}
+        assert {**found.scalars, **dict.fromkeys(times)} == {**jobs[name].scalars, **dict.fromkeys(times)}
+        for key, array in found.arrays.items():
+            if key not in ("seconds", "fit_seconds", "reference_seconds"):
+                np.testing.assert_array_equal(array, jobs[name].arrays[key], strict=True)

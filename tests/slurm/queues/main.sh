@@ -6,6 +6,8 @@
 {%- if run_time_max %}
 #SBATCH --time={{ [1, run_time_max // 60]|max }}
 {%- endif %}
-#SBATCH --ntasks={{cores}}
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task={{cores}}
 
 {{command}}

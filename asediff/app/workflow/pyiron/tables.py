@@ -56,9 +56,14 @@ def table(pr: Project) -> DataFrame:
 
 
 def number(job: Any, name: str) -> float:
-    """A number of a job's results; NaN where there is none."""
+    """A number of a job's results, or the one that fits at one state have in an array; NaN where there is none."""
     folder = Path(job.working_directory)
-    return float(Results.load(folder).scalars.get(name, math.nan)) if Results.finished(folder) else math.nan
+    if not Results.finished(folder):
+        return math.nan
+    found = Results.load(folder)
+    array = found.arrays.get(name.rpartition("_")[0])
+    alone = float(array.reshape(-1)[0]) if array is not None and array.size == 1 else math.nan
+    return float(found.scalars.get(name, alone))
 
 
 def error(job: Any) -> str:
