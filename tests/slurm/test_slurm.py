@@ -21,7 +21,11 @@ from asediff.app.workflow.executors import executor
 from asediff.app.workflow.pyiron.launchers import queue_number
 from asediff.app.workflow.runner import ChainError
 
-pytestmark = [pytest.mark.slurm, pytest.mark.filterwarnings("ignore::DeprecationWarning:pyiron_base.*")]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyiron_base.*"),
+    pytest.mark.filterwarnings("ignore:.*Deprecated in Pydantic:DeprecationWarning"),  # executorlib's
+]
 HERE = Path(__file__).parent
 KILL = """
 import pathlib, subprocess, sys, time

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -107,6 +108,8 @@ def load_pyiron(*, quietly: bool | None = None) -> ModuleType:
             stack.enter_context(_variable(DISABLED_VARIABLE, "True"))
             # pyiron opens its log in the current folder
             stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # of what pyiron imports
         try:
             import pyiron_base
         except ImportError as error:
