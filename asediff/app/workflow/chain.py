@@ -20,7 +20,7 @@ from asediff.app.config.schema import Settings
 from asediff.app.config.yaml_files import parse_yaml, read_yaml
 from asediff.app.workflow.keys import key_of
 from asediff.app.workflow.stages import KINDS, check_roles, stage
-from asediff.app.workflow.stages.base import JSON, StageError
+from asediff.app.workflow.stages.base import JSON, Stage, StageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 """What pyiron takes as the name of a job."""
@@ -161,10 +161,18 @@ def build(section: ChainSection, source: str, *, preset: str | None, overrides: 
     for name in order:
         draft = drafts[name]
         kind = stage(draft.kind)
-        checked = parse_as(kind.settings, draft.settings, f"{draft.place}.settings").model_dump(mode="json")
+        checked = _checked(kind, draft)
         keys = {role: [nodes[parent].key for parent in names] for role, names in draft.parents.items()}
         nodes[name] = Node(name, draft.kind, checked, draft.parents, key_of(kind, checked, keys))
     return Chain(section.title, chosen, tuple(nodes.values()))
+
+
+def _checked(kind: Stage, draft: _Draft) -> dict[str, JSON]:
+    """The settings of a stage with all defaults."""
+    try:
+        return parse_as(kind.settings, draft.settings, "").model_dump(mode="json")
+    except ConfigError as error:
+        raise ConfigError(f"{draft.place}.settings.{str(error).removeprefix(':').strip()}") from None
 
 
 def _preset(section: ChainSection, source: str, preset: str | None) -> str:
@@ -253,12 +261,8 @@ def _named(text: str, bound: Mapping[str, Any], place: str) -> str:
         if match[1] not in bound:
             raise ConfigError(f"{place}: {{{match[1]}}} is not one of its `each`; give {match[1]} there, or * for any")
         found = bound[match[1]]
-        # a point is no letter of a name
-        return (
-            f"{found:g}".replace(".", "p").replace("-", "m").replace("+", "")
-            if isinstance(found, float)
-            else str(found)
-        )
+        shown = f"{found:g}" if isinstance(found, float) else str(found)
+        return shown.replace(".", "p").replace("-", "m")  # neither is accepted in a name
 
     return re.sub(r"\{(\w*)\}", value, text)
 
@@ -279,13 +283,14 @@ def _filled(value: Any, values: Mapping[str, Any], place: str) -> Any:
 def _set(drafts: Mapping[str, _Draft], source: str, overrides: Mapping[str, JSON]) -> None:
     """Put other values into the settings of stages."""
     for path, value in overrides.items():
-        first, _, rest = path.partition(".")
+        first = path.partition(".")[0]
         chosen = [name for name, draft in drafts.items() if first in (name, draft.kind)]
         if not chosen:
             known = [*dict.fromkeys(draft.kind for draft in drafts.values()), *drafts]
             raise ConfigError(f"{path}: {first!r} is no stage nor kind of stage of {source}{_nearest(first, known)}")
         for name in chosen:
-            drafts[name].settings = override(drafts[name].settings, [f"{rest}={json.dumps(value)}"])
+            changed = override({first: drafts[name].settings}, [f"{path}={json.dumps(value)}"])
+            drafts[name].settings = changed[first]
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, JSON]:

@@ -85,9 +85,7 @@ class Results:
                 units = {name: str(dataset.attrs[UNITS]) for name, dataset in file.items()}
         except (OSError, KeyError) as error:
             reason = str(error).splitlines()[0]
-            raise ResultsError(
-                f"{path}: not results of a stage ({reason}); remove it and run the stage again"
-            ) from None
+            raise ResultsError(f"{path}: no results of a stage ({reason}); remove it and run the stage again") from None
         return cls(scalars, arrays, units)
 
 

@@ -25,6 +25,8 @@ OWN_SPEED, LAMMPS_SPEED = 3.0e6, 1.5e6
 """Steps times atoms per second on one core, of liquids with 60 neighbors each."""
 GRADIENT = 2.7
 """Cost of steps with their gradient, in units of the steps alone."""
+INNER_SECONDS = 0.015
+"""Of a step of an optimiser on the averages of a run."""
 START_SECONDS = 8.0
 """What a process needs before and after its simulations: imports, compiled code, figures."""
 TARGETS = "targets"
@@ -78,9 +80,10 @@ def expected(settings: Any, parents: Mapping[str, Sequence[Mapping[str, Any]]]) 
         steps = method["iterations"] * (method["engine"]["equilibration_steps"] + method["engine"]["steps"])
     else:
         steps = method["equilibration_steps"] + GRADIENT * method["epochs"] * method["steps"] * method["replicas"]
+    inner = method["iterations"] * method["inner_steps"] * INNER_SECONDS if "inner_steps" in method else 0.0
     independent = validation.equilibration_steps + validation.steps
     seconds = (steps + independent) / OWN_SPEED + (independent / LAMMPS_SPEED if validation.kind == "lammps" else 0.0)
-    return Expected(START_SECONDS + atoms * seconds)
+    return Expected(START_SECONDS + inner * len(references) + atoms * seconds)
 
 
 def run(work: Work) -> Results:
