@@ -24,7 +24,7 @@ from asediff.app.workflow.runner import ChainError
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:pyiron_base.*"),
-    pytest.mark.filterwarnings("ignore:.*Deprecated in Pydantic:DeprecationWarning"),  # executorlib's
+    pytest.mark.filterwarnings("ignore:.*is deprecated, use:DeprecationWarning"),  # executorlib's
 ]
 HERE = Path(__file__).parent
 KILL = """

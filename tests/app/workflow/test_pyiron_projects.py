@@ -195,7 +195,7 @@ def test_names_that_pyiron_refuses_and_two_of_one_name_are_refused():
     node = Node("a-b", "reference", {}, {}, "0" * 12)
     refused(PyironError, "^chain: 'a-b_000000000000' cannot be the name of a job; give letters, digits", nodes=[node])
     node = Node("ab", "reference", {}, {}, "0" * 12)
-    refused(PyironError, "^chain: two stages would be the job 'ab_000000000000'; give names", nodes=[node, node])
+    refused(PyironError, "^chain: two stages would be the job 'ab_000000000000'; give them names", nodes=[node, node])
 
 
 def test_a_missing_lmp_is_told_before_a_job_is_made(monkeypatch, tmp_path):
@@ -230,13 +230,14 @@ def test_a_disk_that_is_full_or_read_only_is_refused_and_loses_nothing(tmp_path,
         (place / "filler").unlink()
         everything = pyiron.run_chain_in(pr, toy_stages.chain(tmp_path), say=lambda _: None)
         assert everything["ibi_288K"].scalars == found["ibi_288K"].scalars
+        pyiron.project(tmp_path / "elsewhere")  # lets go of the database on the disk
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
         with pytest.raises(OSError, match=r"cannot be written \(Read-only file system\); choose a folder"):
             pyiron.run_chain_in(pr, toy_stages.chain(tmp_path, [300]), say=lambda _: None)
         with pytest.raises(OSError, match=r"cannot be written \(Read-only file system\); choose a folder"):
             pyiron.project(place / "other")
     finally:
-        pyiron.project(tmp_path / "elsewhere")  # lets go of the database on it
+        pyiron.project(tmp_path / "elsewhere")
         subprocess.run(["umount", "-l", str(place)], check=False)
 
 
