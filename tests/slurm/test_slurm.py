@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:pyiron_base.*"),
     pytest.mark.filterwarnings("ignore:.*is deprecated, use:DeprecationWarning"),  # executorlib's
+    pytest.mark.filterwarnings("ignore:The following keys are not recognized"),  # executorlib's, of partition
 ]
 HERE = Path(__file__).parent
 KILL = """
