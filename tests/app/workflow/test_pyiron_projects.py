@@ -18,6 +18,7 @@ if importlib.util.find_spec("pyiron_base") is None:  # its import without `proje
 from asediff.app.workflow import pyiron, run_chain
 from asediff.app.workflow.chain import Chain, Node
 from asediff.app.workflow.pyiron.projects import PyironError, is_configured
+from asediff.app.workflow.runner import ChainError
 from asediff.lammps.run import LammpsError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pyiron_base.*")
@@ -147,10 +148,10 @@ def queues(folder):
     return folder / "resources"
 
 
-def programs(folder, monkeypatch, status=0):
-    """A queue whose programs do nothing."""
+def programs(folder, monkeypatch, **statuses):
+    """A queue whose programs do nothing but end with a status."""
     (folder / "bin").mkdir()
-    for name in ("sbatch", "squeue"):
+    for name, status in statuses.items():
         (folder / "bin" / name).write_text(f"#!/bin/bash\necho {name}: no controller >&2\nexit {status}\n")
         (folder / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
@@ -186,9 +187,18 @@ def test_missing_programs_of_a_queue_are_named(tmp_path, monkeypatch):
 
 
 def test_a_queue_that_does_not_answer_is_told(tmp_path, monkeypatch):
-    programs(tmp_path, monkeypatch, status=1)
+    programs(tmp_path, monkeypatch, sbatch=0, squeue=1)
     told = r"^queue: 'main' does not answer \(squeue: no controller\); try again when it runs$"
     refused(PyironError, told, queue="main", resources=queues(tmp_path))
+
+
+def test_a_job_that_the_queue_does_not_take_is_aborted_with_what_it_said(tmp_path, monkeypatch):
+    programs(tmp_path, monkeypatch, sbatch=1, squeue=0)
+    pr, chain = pyiron.project("water", resources=queues(tmp_path)), toy_stages.chain(tmp_path, [288])
+    told = r"^reference_288K: queue 'main' did not take the job \(sbatch: no controller\); see \S+pysqa.err \("
+    with pytest.raises(ChainError, match=told):
+        pyiron.run_chain_in(pr, chain, queue="main")
+    assert list(pr.job_table()["status"]) == ["aborted"]
 
 
 def test_names_that_pyiron_refuses_and_two_of_one_name_are_refused():

@@ -22,6 +22,9 @@ NUMBER = "queue_id.txt"
 """Beside the folder of a stage: its number in the queue, which can be read while the job writes its own file."""
 
 
+SAID = "pysqa.err"
+
+
 class Launcher(Protocol):
     """Runs jobs that have been saved, new ones and those that are to go on."""
 
@@ -43,13 +46,11 @@ class Here:
     def launch(self, job: Any) -> Future[Any]:
         """See `Launcher`."""
         _placed(job, cores=1)
-        done: Future[Any] = Future()
         try:
             job.run(repair=True)
-            done.set_result(None)
         except Exception as error:
-            done.set_exception(error)
-        return done
+            return ended(error)
+        return ended()
 
     def join(self, folder: Path, number: int) -> None:
         """See `Launcher`."""
@@ -101,13 +102,25 @@ class Queued:
         """See `Launcher`."""
         folder = Path(job.working_directory)
         _placed(job, cores=self.cores, queue=self.queue, run_time=self.run_time)
-        job.run(repair=True)
+        try:
+            job.run(repair=True)
+        except ValueError as error:  # pyiron's, after pysqa has written down what the queue said
+            told = folder / SAID
+            why = (told.read_text().strip() if told.is_file() else str(error)).splitlines()[0]
+            return ended(ChainError(f"queue {self.queue!r} did not take the job ({why}); see {told}"))
         write_whole(folder.parent / NUMBER, f"{job.server.queue_id}\n".encode())
         return self.join(folder, 0)
 
     def join(self, folder: Path, number: int) -> Future[Any]:
         """See `Launcher`."""
         return self.pool.submit(waiting, folder, self.stop)
+
+
+def ended(error: Exception | None = None) -> Future[Any]:
+    """The future of a job that has ended."""
+    found: Future[Any] = Future()
+    found.set_exception(error) if error is not None else found.set_result(None)
+    return found
 
 
 def run_job(folder: str, number: int, cores: int, variables: dict[str, str], children: Children | None = None) -> str:

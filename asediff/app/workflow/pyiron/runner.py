@@ -17,6 +17,7 @@ from asediff.app.workflow.pyiron.launchers import (
     Launcher,
     Queued,
     Workers,
+    ended,
     is_busy,
     queue_number,
     waiting,
@@ -82,23 +83,23 @@ def run_chain_in(
     _check(pr, chain, queue, cores, run_time, executor)
     with alone_in(Path(pr.path), say):
         pass  # a project that cannot be written to is refused before a job is made
-    with ExitStack() as stack:
-        jobs = _Jobs(pr, chain, cores if queue is None and executor is None else None, say)
-        stack.callback(jobs.settle)
+    slots = cores if queue is None and executor is None else None
+    with ExitStack() as after, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=max(cores, len(chain.nodes))))
-        stop = threading.Event()
+        stop, children = threading.Event(), Children()
         stack.callback(stop.set)
-        children = Children()
         stack.callback(children.end)
+        launcher: Launcher = Here()
         if queue is not None:
-            jobs.launcher = Queued(queue, cores, run_time, pool, stop)
+            launcher = Queued(queue, cores, run_time, pool, stop)
         elif executor is not None:
-            jobs.launcher = Workers(executor, cores)
+            launcher = Workers(executor, cores)
         elif cores > 1:
-            jobs.launcher = Beside(children, pool)
-        jobs.wait = lambda folder: pool.submit(waiting, folder, stop)
+            launcher = Beside(children, pool)
+        jobs = _Jobs(pr, chain, slots, launcher, lambda folder: pool.submit(waiting, folder, stop), say)
+        after.callback(jobs.settle)  # when nothing that this call has started runs any more
         run = Run(chain, jobs, say)
-        if jobs.slots is not None and any(stage(node.kind).inputs for node in run.waiting):
+        if slots is not None and any(stage(node.kind).inputs for node in run.waiting):
             find_lmp()
         jobs.complete()
         return run.to_the_end()
@@ -107,13 +108,20 @@ def run_chain_in(
 class _Jobs:
     """The jobs of a chain in a project; pyiron is asked in the thread that made this, and in no other."""
 
-    def __init__(self, pr: Project, chain: Chain, slots: int | None, say: Say) -> None:
+    def __init__(
+        self,
+        pr: Project,
+        chain: Chain,
+        slots: int | None,
+        launcher: Launcher,
+        wait: Callable[[Path], Future[Any]],
+        say: Say,
+    ) -> None:
         from asediff.app.workflow.pyiron.jobs import register
 
         register()
-        self.pr, self.chain, self.slots, self.say = pr, chain, slots, say
-        self.launcher: Launcher = Here()
-        self.wait: Callable[[Path], Future[Any]]
+        self.pr, self.chain, self.slots = pr, chain, slots
+        self.launcher, self.wait, self.say = launcher, wait, say
         self.submitted: list[Node] = []
 
     def folder(self, node: Node) -> Path:
@@ -164,9 +172,7 @@ class _Jobs:
             status = self._status(node)
             if status in SUCCESSFUL:
                 if Results.finished(self.folder(node)):  # somebody was quicker
-                    done: Future[Any] = Future()
-                    done.set_result(None)
-                    return done
+                    return ended()
                 self.pr.set_job_status(node.folder, "created")
             return launcher.launch(self._made(node) if status is None else self.pr.load(node.folder))
 
