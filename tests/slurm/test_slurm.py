@@ -42,7 +42,11 @@ def toys(monkeypatch, tmp_path):
     """Toys here and in jobs of the queue, which get this environment."""
     for name in [name for name in os.environ if name.startswith(("PYIRON", "TOY_"))]:
         monkeypatch.delenv(name)
-    for name in ("PYIRONSQLFILE", "PYIRONRESOURCEPATHS"):  # set by `project`, and taken back at the end
+    for name in (
+        "PYIRONSQLFILE",
+        "ASEDIFF_PYIRONSQLFILE",
+        "PYIRONRESOURCEPATHS",
+    ):  # set by `project`, and taken back at the end
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
@@ -128,7 +132,7 @@ pyiron.run_chain_in(pyiron.project("project"), Chain.load("toys.yaml"), queue="m
 """
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = Path(pr.path, f"{found['reference_288K'].folder}_hdf5", found["reference_288K"].folder)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not steps_of(folder):
         assert first.poll() is None
         assert time.monotonic() < deadline

@@ -37,7 +37,11 @@ def toys(monkeypatch, tmp_path):
     """Toys in this process and its children, and a home folder that has to stay empty."""
     for name in [name for name in os.environ if name.startswith(("PYIRON", "TOY_"))]:
         monkeypatch.delenv(name)
-    for name in ("PYIRONSQLFILE", "PYIRONRESOURCEPATHS"):  # set by `project`, and taken back at the end
+    for name in (
+        "PYIRONSQLFILE",
+        "ASEDIFF_PYIRONSQLFILE",
+        "PYIRONRESOURCEPATHS",
+    ):  # set by `project`, and taken back at the end
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     home = tmp_path / "home"
@@ -68,12 +72,12 @@ def client(*arguments, **variables):
 
 def ended(process):
     """What a client has printed last."""
-    told, _ = process.communicate(timeout=120)
+    told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     return float.fromhex(told.splitlines()[-1])
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=300.0):
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():

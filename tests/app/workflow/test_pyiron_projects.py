@@ -35,7 +35,11 @@ queues:
 def nothing_configured(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("PYIRON")]:
         monkeypatch.delenv(name)
-    for name in ("PYIRONSQLFILE", "PYIRONRESOURCEPATHS"):  # set by `project`, and taken back at the end
+    for name in (
+        "PYIRONSQLFILE",
+        "ASEDIFF_PYIRONSQLFILE",
+        "PYIRONRESOURCEPATHS",
+    ):  # set by `project`, and taken back at the end
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()

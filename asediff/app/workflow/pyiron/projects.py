@@ -25,6 +25,8 @@ LOG = "pyiron.log"
 DATABASE_VARIABLE = "PYIRONSQLFILE"
 DISABLED_VARIABLE = "PYIRONDISABLE"
 RESOURCES_VARIABLE = "PYIRONRESOURCEPATHS"
+OWN_VARIABLE = "ASEDIFF_PYIRONSQLFILE"
+"""Tells processes that inherit the variable of the database that it was set here, and by no user."""
 
 _own: list[Path] = []
 """Folders of the projects whose database is in their own folder, in the order in which they were opened."""
@@ -85,7 +87,7 @@ def is_configured() -> bool:
 
     pyiron reads its file only where no variable is set, and keeps its database in the home folder if neither names one.
     """
-    if DATABASE_VARIABLE in os.environ and os.environ[DATABASE_VARIABLE] not in {str(f / DATABASE) for f in _own}:
+    if os.environ.get(DATABASE_VARIABLE) not in (None, os.environ.get(OWN_VARIABLE)):
         return True
     variables = [name for name in os.environ if name.startswith("PYIRON") and name != DATABASE_VARIABLE]
     if any(name.startswith("PYIRONSQ") or name in (DISABLED_VARIABLE, "PYIRONCONFIG") for name in variables):
@@ -135,7 +137,7 @@ def _use(folder: Path) -> None:
     from pyiron_base import state
 
     wanted = str(folder / DATABASE)
-    os.environ[DATABASE_VARIABLE] = wanted
+    os.environ[DATABASE_VARIABLE] = os.environ[OWN_VARIABLE] = wanted
     known = os.pathsep.join(state.settings.resource_paths)
     if state.settings.configuration["sql_file"] == wanted and os.environ.get(RESOURCES_VARIABLE, known) == known:
         return
