@@ -86,6 +86,8 @@ def _run(chain: Chain, project: Path, cores: int, options: argparse.Namespace) -
         from asediff.app.workflow.executors import executor as made
 
         executor = made(options.executor, project, cores=cores, partition=options.partition, minutes=options.time)
+        # of a queue each job has so many; executorlib itself puts one stage on each core
+        cores = cores if options.executor == "slurm" else 1
     try:
         with named_by_output(), executor as chosen:
             results = run_chain(chain, project, cores=cores, executor=chosen, say=say)

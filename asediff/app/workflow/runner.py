@@ -14,7 +14,7 @@ from asediff.app.workflow.chain import Chain, Node
 from asediff.app.workflow.plan import expectations, settings_of
 from asediff.app.workflow.results import Results
 from asediff.app.workflow.stages import stage
-from asediff.app.workflow.stages.base import ERROR, Record, Say
+from asediff.app.workflow.stages.base import ERROR, Record, Say, reason_of
 from asediff.app.workflow.stages.command import run_recorded
 from asediff.host.files import writing
 from asediff.host.manifest import FolderError
@@ -194,8 +194,8 @@ class Run:
                 return
             if self.finished.issuperset(chained.from_iterable(node.parents.values())):
                 self.waiting.remove(node)
-                self.say(f"{node.name}: started")
                 self.running[self.starter.submit(node)] = (node, time.perf_counter())
+                self.say(f"{node.name}: started")
 
     def _end(self, future: Future[Any]) -> None:
         node, began = self.running.pop(future)
@@ -205,7 +205,7 @@ class Run:
             count = f"{len(self.finished)} of {len(self.chain.nodes)}"
             self.say(f"{node.name}: finished in {seconds:.1f} s ({count})")
         else:
-            reason = _line(error)
+            reason = reason_of(error)
             self.failed[node.name] = f"{reason} ({self.starter.folder(node)})"
             self.say(f"{node.name}: failed after {seconds:.1f} s: {reason}")
 
@@ -218,13 +218,9 @@ def _as_child(children: Children, folder: Path, cores: int) -> None:
         return
     reason = folder / ERROR
     if done.signal is None and reason.is_file():
-        raise ChainError(_line(reason.read_text()))
+        raise ChainError(reason.read_text().strip())
     told = [line for line in done.output.splitlines() if line.strip()]
     raise ChainError(done.reason if done.signal is not None or not told else told[-1])
-
-
-def _line(error: object) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 __all__ = ["ChainError", "Run", "Starter", "run_chain"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import secrets
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from asediff.app.config.load import parse_as
 from asediff.app.workflow.results import Results
-from asediff.app.workflow.stages.base import ERROR, JSON, RECORD, Record, Say, Stage, StageError, Work
-from asediff.host.files import write_whole, writing
+from asediff.app.workflow.stages.base import ERROR, JSON, RECORD, Record, Say, Stage, StageError, Work, reason_of
+from asediff.host.files import FileError, write_whole, writing
 from asediff.host.locks import InUseError, Lock
 
 KINDS = ("reference", "ibi", "gauss_newton", "diffsim", "reweighting", "validate", "transfer")
@@ -131,13 +130,18 @@ def _taken(folder: Path, say: Say) -> Lock:
 
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
-    """Leave the reason of an error in the folder, in one line."""
+    """Leave the reason of an error in the folder, in one line.
+
+    Raises:
+        FileError: the folder cannot be written to, which is the better reason then.
+    """
     try:
         yield
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        with contextlib.suppress(OSError):  # a disk that is full has no room for the reason either
-            write_whole(folder / ERROR, (reason + "\n").encode())
+        try:
+            write_whole(folder / ERROR, (reason_of(error) + "\n").encode())
+        except FileError as full:
+            raise full from error  # a disk that has no room for a line has had none for the stage
         raise
 
 

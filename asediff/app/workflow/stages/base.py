@@ -24,6 +24,13 @@ class StageError(ValueError):
     """A stage that cannot run or has failed; one line with the folder, the reason and the remedy."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line; of a program's log that follows, its own last word on errors."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    told = [line for line in rest if line.startswith("ERROR")]
+    return f"{first.rstrip(':')}: {told[-1]}" if told else first.rstrip(":")
+
+
 @dataclass(frozen=True)
 class Role:
     """What a stage takes from another.

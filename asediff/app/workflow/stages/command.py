@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asediff.app.workflow.stages import run_stage
-from asediff.app.workflow.stages.base import Record, Say
+from asediff.app.workflow.stages.base import Record, Say, reason_of
 
 LOG = "log.txt"
 
@@ -42,6 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run_recorded(options.folder, options.cores)
     except Exception as error:
-        sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
+        sys.stderr.write(reason_of(error) + "\n")
         return 1
     return 0
