@@ -5,7 +5,7 @@
 #   bash tests/slurm/start.sh [FOLDER]      # configuration, state and logs; /tmp/asediff-slurm by default
 #   bash tests/slurm/stop.sh [FOLDER]
 #
-# No systemd, no cgroups, no accounting. Sets SLURM_CONF for nobody: the configuration is copied to /etc/slurm.
+# No systemd, no cgroups, no accounting. Replaces /etc/slurm/slurm.conf.
 set -euo pipefail
 
 folder=${1:-/tmp/asediff-slurm}

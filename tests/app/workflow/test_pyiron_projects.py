@@ -84,6 +84,8 @@ def test_the_database_that_a_user_has_configured_is_used(tmp_path):
         ({"PYIRONSQLTYPE": "Postgres"}, False, True),
         ({"PYIRONDISABLE": "True"}, False, True),
         ({"PYIRONCONFIG": "/nowhere"}, False, True),
+        ({"PYIRONSQLFILE": "/mine.db"}, False, True),
+        ({"PYIRONSQLFILE": "/water/pyiron.db", "ASEDIFF_PYIRONSQLFILE": "/water/pyiron.db"}, False, False),  # inherited
         ({"PYIRONRESOURCEPATHS": "/queues"}, False, False),  # says nothing of the database: pyiron would use the home
         ({"PYIRONRESOURCEPATHS": "/queues"}, True, False),  # and pyiron then does not read the file
     ],
