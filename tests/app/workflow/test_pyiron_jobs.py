@@ -77,10 +77,11 @@ def ended(process):
     return float.fromhex(told.splitlines()[-1])
 
 
-def until(condition, seconds=300.0):
-    """Wait until something is so."""
+def until(condition, process, seconds=300.0):
+    """Wait until something is so, while a client runs."""
     deadline = time.monotonic() + seconds
     while not condition():
+        assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -208,7 +209,7 @@ def test_a_killed_job_goes_on_where_it_was_with_the_same_numbers(pr, tmp_path, c
     found = chain(tmp_path, temperatures=[288])
     folder = Path(pr.path, f"{found['ibi_288K'].folder}_hdf5", found["ibi_288K"].folder)
     process = client(cores, TOY_DELAY="0.3")
-    until(lambda: len(steps_of(folder)) == 2)
+    until(lambda: len(steps_of(folder)) == 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert statuses(pr)[found["ibi_288K"].folder] in ("running", "submitted")
@@ -222,7 +223,7 @@ def test_sigterm_as_of_a_queue_leaves_an_aborted_job_that_goes_on(pr, tmp_path):
     found = chain(tmp_path, temperatures=[288])
     folder = Path(pr.path, f"{found['ibi_288K'].folder}_hdf5", found["ibi_288K"].folder)
     process = client("1", TOY_DELAY="0.3")
-    until(lambda: len(steps_of(folder)) == 2)
+    until(lambda: len(steps_of(folder)) == 2, process)
     process.terminate()
     process.communicate()
     assert statuses(pr)[found["ibi_288K"].folder] == "aborted"
@@ -247,7 +248,7 @@ def test_a_job_that_runs_is_waited_for_and_not_repaired(pr, tmp_path):
     found = chain(tmp_path, temperatures=[288])
     process = client("1", TOY_DELAY="0.2")
     reference = Path(pr.path, f"{found['reference_288K'].folder}_hdf5", found["reference_288K"].folder)
-    until(lambda: len(steps_of(reference)) >= 1)
+    until(lambda: len(steps_of(reference)) >= 1, process)
     pyiron.run_chain_in(pr, found, say=quiet)
     ended(process)
     assert steps_of(reference) == [1, 2, 3, 4]

@@ -69,6 +69,18 @@ print(pr.create.job.AsediffIBI("a").kind, pr.state.database.database_is_disabled
     assert {"pyiron.db", "pyiron.log"} <= {path.name for path in (tmp_path / "water").iterdir()}
 
 
+def test_a_process_that_inherits_the_database_opens_it_as_quietly(tmp_path):
+    code = """
+from asediff.app.workflow.pyiron import project
+pr = project("water")
+print(pr.state.database.database_is_disabled, pr.db.conn.engine.url.database)
+"""
+    database = str(tmp_path / "water/pyiron.db")
+    inherited = {"PYIRONSQLFILE": database, "ASEDIFF_PYIRONSQLFILE": database}
+    assert python(code, **inherited) == ["False", database]
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "water"}
+
+
 def test_the_database_that_a_user_has_configured_is_used(tmp_path):
     code = "from asediff.app.workflow.pyiron import project; print(project('water').db.conn.engine.url.database)"
     told = python(code, PYIRONSQLFILE=str(tmp_path / "mine.db"))

@@ -138,8 +138,9 @@ def _use(folder: Path) -> None:
 
     wanted = str(folder / DATABASE)
     os.environ[DATABASE_VARIABLE] = os.environ[OWN_VARIABLE] = wanted
+    opened = state.settings.configuration["sql_file"] == wanted and not state.database.database_is_disabled
     known = os.pathsep.join(state.settings.resource_paths)
-    if state.settings.configuration["sql_file"] == wanted and os.environ.get(RESOURCES_VARIABLE, known) == known:
+    if opened and os.environ.get(RESOURCES_VARIABLE, known) == known:
         return
     try:
         state.update()
