@@ -151,7 +151,7 @@ BY_KEY: Mapping[str, Quantity] = {
     "warmup": _alike(0, 1e8, "usual is 25 epochs"),
     "patience": _alike(1, 1e8, "usual is 50 epochs"),
     "window": _alike(1, 1e6, "usual is 40 steps"),
-    "runs": _alike(1, 1e4, "usual is 3"),
+    "runs": _alike(1, 1e4, "usual is 4"),
     "share": _alike(1e-6, 1e6, "usual is 1.5"),
     "growth": _alike(1.0, 100.0, "usual is 2"),
     "replicas": _alike(1, 1e5, "usual is 1"),

@@ -102,6 +102,32 @@ def test_everything_left_out_is_found_from_the_curve(folder):
     assert config.potential.radial.scale == 1.0
 
 
+def test_the_prior_is_as_steep_as_g_rises(folder):
+    """g(r) that rises as exp(-u/kT) of a power n, 4 kT at its onset, gives about that power."""
+    powers = []
+    for power in (16.0, 32.0):
+        r = np.linspace(0.02, 4.0, 800)
+        g = np.exp(-4.6 * r**-power) * (1 + 0.5 * np.exp(-(((r - 1.2) / 0.1) ** 2)))
+        np.savetxt(folder / "g.csv", np.column_stack((r, g)))
+        prior = resolve(parse(minimal()), folder).potential.prior
+        assert prior.epsilon == 4.0
+        powers.append(prior.power)
+    assert 12.0 <= powers[0] < powers[1] <= 48.0
+    assert powers[1] / powers[0] == pytest.approx(2.0, rel=0.25)
+
+
+def test_a_third_column_of_standard_errors_reaches_the_targets(folder):
+    assert plan(resolve(parse(minimal()), folder), folder).state_points[0].targets[0].error is None
+    r, g = np.loadtxt(folder / "g.csv", delimiter=",", skiprows=1, unpack=True)
+    rows = "\n".join(f"{a},{b},{0.01 * a}" for a, b in zip(r, g, strict=True))
+    (folder / "g.csv").write_text(f"r,g,error\n{rows}\n")
+    drawn = plan(resolve(parse(minimal()), folder), folder)
+    for points in (drawn.state_points, drawn.plain_points):
+        target = points[0].targets[0]
+        # the first centre lies before the first point, whose error it gets
+        assert target.error.numpy()[1:] == pytest.approx(0.01 * target.observable.centers.numpy()[1:])
+
+
 def test_a_resolved_configuration_is_written_and_read_without_a_change(folder):
     config = resolve(parse(minimal()), folder)
     (folder / "again.yaml").write_text(to_yaml(config))

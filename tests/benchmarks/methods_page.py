@@ -80,7 +80,7 @@ def page(folder: Path, cases: Sequence[str]) -> str:
         "# Which inverse method?",
         "",
         "Every method on the same targets, from the Boltzmann inversion. IBI takes runs of 2,000 + 20,000 steps per",
-        "iteration, DiffSim 200 epochs of 120 steps and three runs of 1,000 + 12,000 steps on average (one window: 500",
+        "iteration, DiffSim 200 epochs of 120 steps and four runs of 1,000 + 9,000 steps on average (one window: 500",
         "epochs of 120 steps), the other methods runs of 1,000 + 13,400 steps on average, each",
         "twice as long as the one before. D, mean |Δg|, pressure and Δ come from an independent run of 100,000 steps",
         "with the final potential; D and mean |Δg| are means over pairs and state points, the pressure is the worst.",

@@ -29,7 +29,7 @@ class LinearFinish:
     """
 
     kind: ClassVar[str] = "linear"
-    runs: Annotated[int, Doc("number of runs per state point")] = 3
+    runs: Annotated[int, Doc("number of runs per state point")] = 4
     share: Annotated[float, Doc("MD steps of all runs over those of all epochs")] = 1.5
     save_every: Annotated[int, Doc("steps between frames")] = 20
     equilibration_steps: Annotated[int, Doc("steps before the first frame of each run counts")] = 1000
