@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import Executor
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,31 @@ from asediff.host.files import writing
 
 EXECUTORS = ("executorlib", "slurm")
 CACHE = ".executorlib"
+
+
+class _Attached(Executor):
+    """An executor whose workers end with the process that asks: by themselves they would wait for it for ever."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `concurrent.futures.Executor`."""
+        found: Future[Any] = self.executor.submit(attached, fn, *args, **kwargs)
+        return found
+
+
+def attached(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function in a worker, which is ended when its parent is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return function(*arguments, **options)
 
 
 @contextmanager
@@ -43,7 +71,7 @@ def executor(
         raise ConfigError("executor: executorlib is not installed; run: pip install 'asediff[workflows]'") from None
     if name == "executorlib":
         with executorlib.SingleNodeExecutor(max_cores=cores, hostname_localhost=True) as found:
-            yield found
+            yield _Attached(found)
         return
     if shutil.which("sbatch") is None:
         raise ConfigError(

@@ -1,6 +1,8 @@
 """The order in which a chain runs, and what failures leave; functions stand in for the stages."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +12,12 @@ import pytest
 
 from asediff.app.workflow import Chain, Results, run_chain
 from asediff.app.workflow import runner as runner_module
+from asediff.app.workflow.executors import executor
 from asediff.app.workflow.runner import ChainError
 from asediff.app.workflow.stages.base import ERROR, RECORD
 from asediff.host.files import FileError
 from asediff.host.manifest import FolderError
-from asediff.host.processes import Children
+from asediff.host.processes import Children, started_at
 from asediff.lammps.run import LammpsError
 
 DIAMOND = """
@@ -254,3 +257,28 @@ def test_futures_of_any_executor_will_do(chain, tmp_path):
             return future
 
     assert len(run_chain(chain, tmp_path / "p", executor=Done(), say=quiet)) == len(chain.nodes)
+
+
+class TestExecutorlib:
+    def test_it_runs_what_it_is_given(self, tmp_path):
+        pytest.importorskip("executorlib")
+        with executor("executorlib", tmp_path, cores=1) as found:
+            assert found.submit(len, "three").result() == 5
+
+    def test_a_worker_ends_when_its_parent_is_killed(self):
+        worker = (
+            "import time; from asediff.app.workflow.executors import attached; "
+            "attached(lambda: (print('up', flush=True), time.sleep(600)))"
+        )
+        parent = (
+            f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {worker!r}]); "
+            "print(p.pid, flush=True); p.wait()"
+        )
+        with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as asking:
+            pid = int(asking.stdout.readline())
+            assert asking.stdout.readline() == "up\n"
+            asking.kill()
+        deadline = time.monotonic() + 120
+        while started_at(pid) is not None:
+            assert time.monotonic() < deadline, "it still runs"
+            time.sleep(0.1)

@@ -21,10 +21,10 @@ FIT = "fit"
 """Folder of the fit, one of `asediff fit`, in that of the stage."""
 POTENTIAL = f"{FIT}/potential.pt"
 WATER_MASS = 18.0154
-OWN_SPEED, LAMMPS_SPEED = 3.0e6, 1.5e6
+OWN_SPEED, LAMMPS_SPEED = 2.0e6, 1.3e6
 """Steps times atoms per second on one core, of liquids with 60 neighbors each."""
-GRADIENT = 2.7
-"""Cost of steps with their gradient, in units of the steps alone."""
+GRADIENT = 5.0
+"""Cost of steps with their gradient and that of g(r) in every fifth, in units of the steps alone."""
 INNER_SECONDS = 0.015
 """Of a step of an optimiser on the averages of a run."""
 START_SECONDS = 8.0
