@@ -279,21 +279,21 @@ def test_a_read_only_disk_is_refused(tmp_path):
 REAL = """
 title: real stages, as small as they run
 stages:
-  reference:
+  reference_300K:
     kind: reference
     settings: {temperature_K: 300, molecules: 200, production_ps: 1, equilibration_ps: 0.2, every_ps: 0.02}
-  ibi:
+  ibi_300K:
     kind: ibi
-    parents: {reference: reference}
+    parents: {reference: reference_300K}
     settings:
       bins: 150
       potential: {cutoff: 7.5}
       method: {iterations: 2, engine: {equilibration_steps: 50, steps: 200, save_every: 20}}
       validation: {equilibration_steps: 50, steps: 400, save_every: 20}
-      export: {frames: 3}
+      export: {frames: 10}
   validate:
     kind: validate
-    parents: {potential: ibi, reference: reference}
+    parents: {potential: ibi_300K, reference: reference_300K}
     settings: {production_ps: 2, equilibration_ps: 0.5}
   transfer: {kind: transfer, parents: {validations: validate}}
 """
