@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## coarse-grained water from a short SPC/E run to a verified LAMMPS table, in minutes
-	$(BIN)/python -m asediff.app.demo
+	$(BIN)/python -m asediff.cli.demo
 
 .PHONY: notebooks
 notebooks: $(READY)  ## execute the notebooks, with their output, to build/notebooks; ASEDIFF_NOTEBOOKS=short shortens them

@@ -2,7 +2,7 @@
 
 import sys
 
-from asediff.app.cli.main import main
+from asediff.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

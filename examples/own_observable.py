@@ -7,7 +7,7 @@ folder keeps a copy of the file, so that the fit can be resumed there.
 import tempfile
 from pathlib import Path
 
-from asediff.app.cli import main
+from asediff.cli import main
 
 MODULE = """
 from dataclasses import dataclass

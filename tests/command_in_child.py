@@ -30,7 +30,7 @@ SMALL = [
 def server() -> ForkServerContext:
     """Where such processes come from."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["asediff.app.cli.main", "asediff.app.pipeline", "warmed_up"])
+    context.set_forkserver_preload(["asediff.cli.main", "asediff.app.pipeline", "warmed_up"])
     # The server does not take over sys.path everywhere, and passes silently over what it cannot import.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
@@ -76,7 +76,7 @@ def _run(arguments: list[str], folder: str, stage: str, forbidden: tuple[str, ..
             importlib.import_module("asediff.lammps.run").find_lmp = lambda name=name: name[4:]
         else:
             _replace(name, hang=False)
-    from asediff.app.cli.main import main
+    from asediff.cli.main import main
 
     sys.exit(main(arguments))
 

@@ -1,6 +1,6 @@
 """Commands of asediff in the process of a test, and what they say."""
 
-from asediff.app.cli import main
+from asediff.cli import main
 
 
 def told(arguments, capsys):

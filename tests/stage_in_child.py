@@ -65,7 +65,7 @@ def _run(folder: str, stage: str) -> None:
     importlib.import_module("asediff.plotting").png = lambda ax: b"figures take longer than all the rest"
     if stage:
         _kill_at(stage)
-    from asediff.app.workflow.stages.command import run_recorded
+    from asediff.workflow.stages.command import run_recorded
 
     run_recorded(folder)
 

@@ -159,7 +159,7 @@ METHODS = {
 }
 USE = """
 import sys
-from asediff.app.cli import main
+from asediff.cli import main
 from asediff import load_potential
 for name in sys.argv[1:]:
     assert main(["fit", f"{name}.yaml", "--output", name, "--quiet"]) == 0, name

@@ -87,9 +87,9 @@ def test_the_command_and_its_files_are_those_of_the_wheel(installed, tmp_path):
     """
     for path in json.loads(run(installed, "-c", code, cwd=tmp_path)):
         assert Path(path).is_relative_to(installed), path
-    assert "fit" in run(installed, "-m", "asediff.app.cli", "--help", cwd=tmp_path)
-    assert run(installed, "-m", "asediff.app.cli", "--version", cwd=tmp_path).split() == ["asediff", VERSION]
-    assert json.loads(run(installed, "-m", "asediff.app.cli", "schema", cwd=tmp_path))["properties"]
+    assert "fit" in run(installed, "-m", "asediff.cli", "--help", cwd=tmp_path)
+    assert run(installed, "-m", "asediff.cli", "--version", cwd=tmp_path).split() == ["asediff", VERSION]
+    assert json.loads(run(installed, "-m", "asediff.cli", "schema", cwd=tmp_path))["properties"]
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_a_fit_with_lammps_runs_from_the_wheel_alone(installed, tmp_path):
     (tmp_path / "g.csv").write_text("r,g\n" + rows)
     state = ["--temperature", "300", "--mass-density", "0.997", "--mass", "18.015", "--symbol", "O", "--n-atoms", "125"]
     short = ["--epochs", "2", "--set", "validation.steps=2000", "--set", "validation.equilibration_steps=500"]
-    run(installed, "-m", "asediff.app.cli", "fit", "g.csv", *state, *short, "-o", "water", "--quiet", cwd=tmp_path)
+    run(installed, "-m", "asediff.cli", "fit", "g.csv", *state, *short, "-o", "water", "--quiet", cwd=tmp_path)
     assert json.loads((tmp_path / "water" / "verdict.json").read_text())
     assert (tmp_path / "water" / "lammps").is_dir()
     assert (tmp_path / "water" / "report.html").is_file()

@@ -1,6 +1,6 @@
 """The stages as jobs of pyiron; begin with `project`, which needs no configuration.
 
-from asediff.app.workflow import Chain
+from asediff.workflow import Chain
 from workflows.pyiron_jobs import project, run_chain_in, table
 
 pr = project("water")
@@ -10,11 +10,11 @@ print(table(pr))
 
 from typing import Any
 
-from asediff.app.workflow import pyiron
+from asediff.workflow import pyiron
 
 __all__ = pyiron.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """What `asediff.app.workflow.pyiron` offers; the classes import pyiron_base when they are asked for."""
+    """What `asediff.workflow.pyiron` offers; the classes import pyiron_base when they are asked for."""
     return getattr(pyiron, name)

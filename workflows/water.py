@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from asediff.app.cli import main
+from asediff.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["workflow", "water", *sys.argv[1:]]))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from asediff import ADF, L2, RDF, VACF, Langevin, NoseHooverChain, Pressure, StructureFactor, VelocityVerlet
-from asediff.app.cli import main
 from asediff.app.config import ConfigError, override, parse, plan, read_yaml, relocated, resolve, to_yaml
+from asediff.cli import main
 
 OWN = """
 import torch
@@ -460,7 +460,7 @@ class TestRun:
     )
     def test_refuses_others_in_one_line(self, here, options, message):
         done = subprocess.run(
-            [sys.executable, "-m", "asediff.app.cli", *here, *options], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "asediff.cli", *here, *options], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
         assert message in done.stderr

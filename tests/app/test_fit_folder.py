@@ -16,8 +16,8 @@ from command_in_child import CURVE_G, CURVE_R, SMALL
 from command_line import refused
 
 from asediff import lattices, save_potential
-from asediff.app.cli import main
 from asediff.checks import numbers as sanity
+from asediff.cli import main
 from asediff.host.files import FileError, write_whole
 from asediff.host.manifest import MARKER
 from asediff.lammps.run import LammpsError
@@ -312,7 +312,7 @@ class TestExportAndValidate:
         assert "--output files: exists; choose another folder, --overwrite" in refused(self.EXPORT, capsys)
         with monkeypatch.context() as patch:
             patch.setattr("asediff.lammps.export.write_tables", lambda *_, **__: 1 / 0)
-            patch.setattr(sys.modules["asediff.app.cli.main"], "report", lambda error: 70)
+            patch.setattr(sys.modules["asediff.cli.main"], "report", lambda error: 70)
             assert main([*self.EXPORT, "--overwrite"]) == 70
         assert contents(here / "files") == before
         assert main([*self.EXPORT, "--overwrite"]) == 0
@@ -381,7 +381,7 @@ class TestRemarksOfLammps:
 
 
 def test_a_demonstration_does_not_replace_a_folder_of_somebody_else(here, capsys):
-    from asediff.app import demo
+    from asediff.cli import demo
 
     (here / "demo").mkdir()
     (here / "demo" / demo.CURVE).write_text("theirs")
@@ -407,7 +407,7 @@ def test_a_votca_run_in_a_folder_in_use_is_refused(here, monkeypatch):
 
 
 def test_the_loops_of_a_demonstration_are_compiled_by_a_fit(monkeypatch):
-    from asediff.app import demo
+    from asediff.cli import demo
 
     fitted = []
     fit = demo.fit

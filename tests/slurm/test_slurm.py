@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "app/workflow"))
+sys.path.append(str(Path(__file__).parents[1] / "workflow"))
 import toy_stages
 from toy_stages import chain, same, steps_of
 
 if importlib.util.find_spec("pyiron_base") is None:  # its import without `project` would leave files
     pytest.skip("pyiron_base is not installed", allow_module_level=True)
 
-from asediff.app.workflow import pyiron, run_chain
-from asediff.app.workflow.executors import executor
-from asediff.app.workflow.pyiron.launchers import queue_number
-from asediff.app.workflow.runner import ChainError
+from asediff.workflow import pyiron, run_chain
+from asediff.workflow.executors import executor
+from asediff.workflow.pyiron.launchers import queue_number
+from asediff.workflow.runner import ChainError
 
 pytestmark = [
     pytest.mark.slurm,
@@ -52,7 +52,7 @@ def toys(monkeypatch, tmp_path):
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    paths = [str(HERE.parent / "app/workflow/toys"), str(HERE.parents[1])]
+    paths = [str(HERE.parent / "workflow/toys"), str(HERE.parents[1])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.chdir(tmp_path)
     toy_stages.install(monkeypatch.setattr)
@@ -127,7 +127,7 @@ def test_a_client_that_ends_leaves_its_jobs_in_the_queue_and_the_next_one_waits_
     found = chain(tmp_path, [288])
     monkeypatch.setenv("TOY_DELAY", "1")
     code = """
-from asediff.app.workflow import Chain, pyiron
+from asediff.workflow import Chain, pyiron
 pyiron.run_chain_in(pyiron.project("project"), Chain.load("toys.yaml"), queue="main")
 """
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

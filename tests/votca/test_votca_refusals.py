@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from asediff.app.cli import main
+from asediff.cli import main
 from asediff.votca import VotcaError, read_settings, run_ibi
 
 PAIR = """<non-bonded><name>{name}</name><type1>A</type1><type2>B</type2>

@@ -1,7 +1,0 @@
-"""Stage `gauss_newton`: Gauss-Newton steps on tables."""
-
-from __future__ import annotations
-
-from asediff.app.workflow.stages.fit import fit_stage
-
-STAGE = fit_stage("gauss_newton", __name__)

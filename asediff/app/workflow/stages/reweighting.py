@@ -1,7 +1,0 @@
-"""Stage `reweighting`: many steps per run by reweighting its frames."""
-
-from __future__ import annotations
-
-from asediff.app.workflow.stages.fit import fit_stage
-
-STAGE = fit_stage("reweighting", __name__)

@@ -1,0 +1,5 @@
+"""The `asediff` command."""
+
+from asediff.cli.main import main
+
+__all__ = ["main"]
