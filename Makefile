@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
-.PHONY: help demo test slow robust lint format types layers examples docs bench ci clean
+.PHONY: help demo test slow slurm robust lint format types layers examples docs bench ci clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: $(READY)  ## the tests, in PROCESSES=2 processes
 
 slow: $(READY)  ## the long physics tests
 	$(PYTEST) -m slow
+
+slurm: $(READY)  ## chains on the SLURM cluster that tests/slurm/start.sh starts
+	$(PYTEST) -n 0 -m slurm tests/slurm
 
 robust: $(READY)  ## sampled tests with 20 seeds and four instruction sets, about an hour
 	$(BIN)/python -m tests.robust --processes $(PROCESSES)

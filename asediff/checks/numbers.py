@@ -163,7 +163,7 @@ BY_KEY: Mapping[str, Quantity] = {
     "n_basis": _alike(2, 2000, "usual is 100"),
     "hidden": _alike(1, 2000, "width of a layer; usual is 128"),
     "n_knots": _alike(1, 2**15, "usual is 1000"),
-    "refine": _alike(1, 1000, "points of the table per knot interval; usual is 4"),
+    "refine": _alike(1, 1000, "points of the table per knot interval; usual is 8"),
     "frames": _alike(1, 1e5, "usual is 20"),
     "smoothing": _alike(0, 1e4, "usual is 1"),
     "weight": _alike(1e-9, 1e9, "weights are relative"),

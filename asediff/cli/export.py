@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--units", choices=("metal", "real", "lj"), default="metal", help="of the files; default metal")
     parser.add_argument("--timestep", type=float, required=True, metavar="T", help="fs (lj: reduced)")
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="frames to verify on; default 10")
-    parser.add_argument("--refine", type=int, default=4, metavar="N", help="table points per knot; default 4")
+    parser.add_argument("--refine", type=int, default=8, metavar="N", help="table points per knot; default 8")
     parser.add_argument("-o", "--output", metavar="FOLDER", default="lammps", help="default lammps")
     parser.add_argument("--overwrite", action="store_true", help="replace an older export")
     parser.set_defaults(handler=handle)

@@ -52,7 +52,7 @@ def export_lammps(
     folder: str | Path,
     run: LammpsRun,
     *,
-    refine: int = 4,
+    refine: int = 8,
     seed: int = 1,
     start: System | None = None,
 ) -> Exported:
@@ -131,7 +131,7 @@ class ExportedEngine(TrajectoryEngine):
 
     settings: LammpsRun
     folder: Path
-    refine: int = 4
+    refine: int = 8
     exported: dict[str, Exported] = field(default_factory=dict)
 
     @property

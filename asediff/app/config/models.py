@@ -196,7 +196,7 @@ class RunSettings(Settings):
 class ExportSettings(Settings):
     """The LAMMPS files that are written and verified."""
 
-    refine: Count = Field(4, description="points of the LAMMPS table per knot interval")
+    refine: Count = Field(8, description="points of the LAMMPS table per knot interval")
     frames: int = Field(20, ge=10, description="liquid frames on which LAMMPS and asediff are compared")
 
 
