@@ -138,7 +138,7 @@ BY_KEY: Mapping[str, Quantity] = {
     "seed": SEED,
     "n_atoms": _alike(1, 1e9, "a gram of matter would take 1e22, a computer takes thousands"),
     "cells": _alike(1, 1000, "4e9 atoms on the fcc lattice"),
-    "rattle": _alike(0.0, 0.5, "of the distance between atoms; usual is 0.05"),
+    "rattle": _alike(0.0, 0.5, "of the distance between atoms; usual is 0.02"),
     "steps": STEPS,
     "equilibration_steps": _alike(0, 1e11, "usual is some thousands"),
     "save_every": STEPS,

@@ -50,7 +50,7 @@ class SystemSettings(Settings):
     mass: Positive | None = Field(None, description="mass of one of them, amu (lj: reduced); the element's by default")
     composition: Fractions | None = Field(None, description="mole fraction of each symbol, instead of `symbol`")
     masses: dict[str, Positive] = Field(default_factory=dict, description="mass of each symbol of `composition`")
-    rattle: float = Field(0.05, ge=0, description="random displacements from the lattice, as a fraction of spacing")
+    rattle: float = Field(0.02, ge=0, description="random displacements from the lattice, as a fraction of spacing")
 
     @model_validator(mode="after")
     def _choices(self) -> SystemSettings:

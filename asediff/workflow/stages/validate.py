@@ -62,7 +62,7 @@ def run(work: Work) -> Results:
     n_atoms = given.n_atoms or state["molecules"]
     density = state["density_g_cm3"] * 0.602214076 / given.mass
     atoms = lattice_with_atoms(
-        given.symbol, n_atoms, density=density, mass=given.mass, rattle=0.05 * density ** (-1 / 3), seed=given.seed
+        given.symbol, n_atoms, density=density, mass=given.mass, rattle=0.02 * density ** (-1 / 3), seed=given.seed
     )
     target = Target(RDF(bins * width, bins, width=0.0), torch.from_numpy(curve["g"][:bins]))
     point = StatePoint(System.from_atoms(atoms), target, kT=temperature * units.kB, name=f"{temperature:g} K")
