@@ -55,6 +55,7 @@ def test_diffsim_follows_a_wanted_pressure(gradient):
     method = DiffSim(
         0.005, epochs=8, steps=steps, save_every=20, replicas=4, learning_rate=0.01, equilibration_steps=200,
         pretraining=None, gradient=gradient, pressure_weight=1.0, warmup=1, averaging=0.0,
+        decay=1.0, finish=None,
     )  # fmt: skip
     sigmas = []
     for pressure in (0.5, 6.0):

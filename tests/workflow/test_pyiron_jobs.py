@@ -277,6 +277,7 @@ def test_the_table_has_jobs_that_came_since_and_numbers_of_each(pr, tmp_path):
 
 
 def test_interrupts_work_as_before_after_a_chain(pr, tmp_path):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pyiron.run_chain_in(pr, chain(tmp_path, temperatures=[288]), say=quiet)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -44,6 +44,7 @@ def run(work: Work) -> Results:
     import torch
     from ase import units
 
+    from asediff.checks.temperature import energy_of, kelvin_of
     from asediff.lammps.engine import LammpsEngine
     from asediff.lammps.units import LammpsUnits
     from asediff.lattices import lattice_with_atoms
@@ -65,7 +66,7 @@ def run(work: Work) -> Results:
         given.symbol, n_atoms, density=density, mass=given.mass, rattle=0.02 * density ** (-1 / 3), seed=given.seed
     )
     target = Target(RDF(bins * width, bins, width=0.0), torch.from_numpy(curve["g"][:bins]))
-    point = StatePoint(System.from_atoms(atoms), target, kT=temperature * units.kB, name=f"{temperature:g} K")
+    point = StatePoint(System.from_atoms(atoms), target, kT=energy_of(temperature), name=f"{temperature:g} K")
     every = max(1, round(1000.0 * given.every_ps / given.timestep_fs))
     steps = max(2, round(1000.0 * given.production_ps / given.timestep_fs / every)) * every
     equilibration = round(1000.0 * given.equilibration_ps / given.timestep_fs)
@@ -83,7 +84,7 @@ def run(work: Work) -> Results:
         {
             "method": fit.scalars["method"],
             "temperature_K": temperature,
-            "measured_temperature_K": measured.kT / units.kB,
+            "measured_temperature_K": kelvin_of(measured.kT),
             "pressure_bar": measured.pressure / bar,
             "pressure_error_bar": measured.pressure_error / bar,
             **compared(r[:bins], g, error, curve["g"][:bins], curve["g_error"][:bins], point.density),
