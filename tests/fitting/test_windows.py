@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from sampling import seed
@@ -163,6 +165,9 @@ def test_runs_at_the_end_go_on_bit_for_bit(tmp_path, monkeypatch):
         assert torch.equal(one, other)
     assert (whole.stopped, whole.md_steps) == (resumed.stopped, resumed.md_steps)
     assert [row.get("D") for row in whole.history] == [row.get("D") for row in resumed.history]
+    longer = dataclasses.replace(method, epochs=3)
+    more = fit(lennard_jones(0.95), POINT, longer, validation=None, progress=False, folder=tmp_path, resume=True)
+    assert more.stopped.startswith("2 epochs done, and none once the runs at the end had begun")
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,9 @@ class DiffSim(Method):
             _Descent(self, job).run(saved)
         epochs = sum("epoch" in row for row in job.history)
         told = f"{epochs} epochs done"
-        if epochs < self.epochs and not begun:
-            told = f"learning rate fell below {self.min_learning_rate:g} after {epochs} epochs"
+        if epochs < self.epochs:
+            below = f"learning rate fell below {self.min_learning_rate:g} after {epochs} epochs"
+            told = f"{epochs} epochs done, and none once the runs at the end had begun" if begun else below
         if self.finish is not None:
             steps = max(1, round(self.finish.share * self.epochs * self.steps))
             engine = TorchEngine(self.timestep, steps=steps, tdamp=self.tdamp, integrator=self.integrator)
